@@ -1,0 +1,1 @@
+"""Nearest neighbours over a published snapshot: build and search."""

@@ -1,0 +1,128 @@
+"""Ask a data set for its nearest pictures by text, picture, URL or uid."""
+
+import tempfile
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from filters.urls import canonical_url
+from index.build import folder, local_copy, read_record
+from index.hits import Hit
+from pipeline import clip_model
+from pipeline.embed import fit
+from pipeline.errors import InputError
+from pipeline.ids import faiss_id
+from pipeline.pack import read_members, shard_files
+from pipeline.snapshot import Snapshot, require_latest
+from pipeline.store import Store
+
+F32 = NDArray[np.float32]
+
+
+class Searcher:
+    """An opened index of the newest snapshot; results are joined by id, never by position."""
+
+    def __init__(self, store: Store, device: str = "auto") -> None:
+        self.store = store
+        self.snapshot: Snapshot = require_latest(store)
+        self.device = device
+        if read_record(store, self.snapshot) is None:
+            raise InputError(
+                f"{store.root}: snapshot {self.snapshot.folder} has no index; run `tamis ingest` again to build it"
+            )
+        base = folder(self.snapshot)
+        with tempfile.TemporaryDirectory() as scratch:
+            self.index: Any = faiss.read_index(str(local_copy(store, f"{base}/image.faiss", Path(scratch))))
+        with store.open(f"{base}/rows.parquet") as handle:
+            self.rows = pq.read_table(handle).combine_chunks()
+
+    def by_text(self, text: str, k: int) -> list[Hit]:
+        """Return the pictures nearest to a text."""
+        return self._nearest(self._model().texts([text]), k)
+
+    def by_image(self, path: Path, k: int) -> list[Hit]:
+        """Return the pictures nearest to a picture file."""
+        try:
+            with Image.open(path) as opened:
+                picture = ImageOps.exif_transpose(opened).convert("RGBA")
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise InputError(f"{path}: not a picture that can be read ({error})") from error
+        white = Image.new("RGBA", picture.size, "white")
+        rgb = np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
+        model = self._model()
+        return self._nearest(model.images(fit(rgb, model.size_px, model.resize_mode, model.interpolation)[None]), k)
+
+    def by_url(self, url: str, k: int) -> list[Hit]:
+        """Return the neighbours of the data set's own picture of that URL, itself first; InputError when it has none."""
+        wanted = canonical_url(url)
+        at = pc.index(self.rows["url"], wanted).as_py() if wanted else -1
+        if at < 0:
+            raise InputError(f"no picture of this data set (snapshot {self.snapshot.folder}) has the URL {url}")
+        return self._nearest(self._stored(at), k)
+
+    def by_uid(self, uid: str, k: int) -> list[Hit]:
+        """Return the neighbours of a sample, itself first; InputError when the data set has none of that uid."""
+        at = pc.index(self.rows["key"], uid.lower()).as_py()
+        if at < 0:
+            raise InputError(f"no sample of this data set (snapshot {self.snapshot.folder}) has the uid {uid}")
+        return self._nearest(self._stored(at), k)
+
+    def _stored(self, at: int) -> F32:
+        wanted = faiss_id(bytes.fromhex(self.rows["key"][at].as_py()))
+        if hasattr(self.index, "set_direct_map_type"):  # IVF kinds find a vector by id through a hash table (2)
+            self.index.set_direct_map_type(2)
+        return np.asarray(self.index.reconstruct(wanted), np.float32)[None]
+
+    def _model(self) -> clip_model.ClipModel:
+        clip: Any = self.snapshot.config["clip"]
+        spec = clip_model.ModelSpec(clip["model"], clip["pretrained"], clip["precision"])
+        recorded = self.snapshot.clip["weights_sha256"]
+        if spec.identity()["weights_sha256"] != recorded:
+            raise InputError(
+                f"the weights of {clip['model']} are not those the data set was made with (sha256 {recorded}); its vectors cannot be compared"
+            )
+        return clip_model.load(spec, self.device)
+
+    def _nearest(self, vectors: NDArray[Any], k: int) -> list[Hit]:
+        cosines, found = self.index.search(np.ascontiguousarray(vectors, dtype=np.float32), min(k, self.rows.num_rows))
+        ids = pa.array(found[0][found[0] >= 0], pa.int64())
+        at = pc.index_in(ids, self.rows["id"].combine_chunks())
+        rows = self.rows.take(at).to_pylist()
+        return [self._hit(row, float(cos)) for row, cos in zip(rows, cosines[0], strict=False)]
+
+    def _hit(self, row: dict[str, Any], cos: float) -> Hit:
+        return Hit(
+            uid=row["key"], url=row["url"], caption=row["caption"], cos=cos, width=row["width"], height=row["height"],
+            page_url=row["page_url"], domain=row["domain"], picture=self._picture(row),
+        )  # fmt: skip
+
+    def _picture(self, row: dict[str, Any]) -> bytes:
+        name = shard_files(self.snapshot.folder, self.snapshot.shards[row["shard"]].number)["tar"]
+        with self.store.open(name) as handle:
+            handle.seek(row["shard_offset"])
+            members = read_members(handle.read(row["shard_bytes"]) + b"\0" * 1024)
+        return next(data for name, data in members.items() if not name.endswith((".txt", ".json")))
+
+
+def thumbnail(data: bytes, side_px: int = 240) -> bytes:
+    """Return a small JPEG of a stored picture."""
+    with Image.open(BytesIO(data)) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((side_px, side_px))
+        out = BytesIO()
+        small.save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+def as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Return hits without their pictures, as plain values."""
+    return [{name: value for name, value in hit.__dict__.items() if name != "picture"} for hit in hits]

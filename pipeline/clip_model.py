@@ -1,0 +1,199 @@
+"""CLIP models: any open_clip architecture and tag, a local checkpoint, or the bundled tamis-mini; one copy a process."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from pipeline.errors import ConfigError
+
+MINI = "tamis-mini"
+MINI_THRESHOLD_COS = 0.10
+"""Keeps 80 % of matched and removes 82 % of shuffled pairs of object-like pictures (see the model card)."""
+
+F16 = NDArray[np.float16]
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What names a model; everything the embeddings depend on is in here or in the weights."""
+
+    model: str = MINI
+    pretrained: str | None = None
+    precision: str = "auto"
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a stage's key needs: names, and the digest of local weights."""
+        path = self._weights()
+        weights = _sha256(path, path.stat().st_mtime_ns) if path is not None else None
+        return {
+            "model": self.model,
+            "pretrained": None if weights else self.pretrained,
+            "weights_sha256": weights,
+            "precision": self.precision,
+        }
+
+    def folder(self) -> Path | None:
+        """Return the folder of a local model, or None."""
+        if self.model == MINI:
+            return Path(str(files("pipeline.tamis_mini")))
+        if self.model.startswith("local-dir:"):
+            return Path(self.model.removeprefix("local-dir:")).resolve()
+        as_path = Path(self.model)
+        return as_path.resolve() if as_path.is_dir() else None
+
+    def _weights(self) -> Path | None:
+        folder = self.folder()
+        if folder is not None:
+            for name in (
+                "open_clip_model.safetensors",
+                "open_clip_pytorch_model.safetensors",
+                "open_clip_pytorch_model.bin",
+            ):
+                if (folder / name).is_file():
+                    return folder / name
+            raise ConfigError(f"clip.model: {folder} holds no open_clip weights (open_clip_model.safetensors)")
+        if self.pretrained is not None and self.pretrained.endswith((".pt", ".pth", ".bin", ".safetensors")):
+            path = Path(self.pretrained)
+            if not path.is_file():
+                raise ConfigError(f"clip.pretrained: no such file: {self.pretrained}")
+            return path
+        return None
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, mtime_ns: int) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+class ClipModel:
+    """A loaded model with its preprocessing: pictures and texts to unit vectors.
+
+    On CUDA: bfloat16 autocast, channels-last, pinned memory; needs a CUDA build of torch and nothing else.
+    """
+
+    def __init__(self, spec: ModelSpec, device: str = "auto", compile_image: bool = False) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.spec, self.device = spec, torch.device(device)
+        name, tokenizer_args = _open_clip_name(spec)
+        try:
+            self.model, _, _ = open_clip.create_model_and_transforms(
+                name, pretrained=spec.pretrained, device=self.device
+            )
+            self.tokenizer = open_clip.get_tokenizer(name, **tokenizer_args)
+        except (RuntimeError, ValueError, OSError, KeyError) as error:
+            raise ConfigError(
+                f"clip.model = {spec.model!r}, clip.pretrained = {spec.pretrained!r}: open_clip cannot load it: {error}"
+            ) from error
+        self.model.eval().requires_grad_(False)
+        config = open_clip.get_model_preprocess_cfg(self.model)
+        size = config.get("size", 224)
+        self.size_px = int(size[0] if isinstance(size, (tuple, list)) else size)
+        fold_batch_norms(self.model.visual, self.size_px)
+        self.model = self.model.to(memory_format=torch.channels_last)
+        self.encode_image = torch.compile(self.model.encode_image) if compile_image else self.model.encode_image
+        self.resize_mode = str(config.get("resize_mode", "shortest"))
+        self.interpolation = str(config.get("interpolation", "bicubic"))
+        mean, std = config["mean"], config["std"]
+        self.mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1) * 255
+        self.std = torch.tensor(std, device=self.device).view(1, 3, 1, 1) * 255
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        use = self.spec.precision == "bfloat16" or (self.spec.precision == "auto" and self.device.type == "cuda")
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if use else nullcontext()
+
+    def images(self, pixels: U8) -> F16:
+        """Return f16[B,D] unit-norm embeddings of u8[B,S,S,3] RGB pictures, already of the model's size."""
+        batch = torch.from_numpy(pixels)
+        if self.device.type == "cuda":
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
+        with torch.inference_mode(), self._autocast():
+            x = batch.permute(0, 3, 1, 2).float()  # u8 NHWC → f32 NCHW, channels-last in memory
+            vectors = self.encode_image((x - self.mean) / self.std)
+        return _unit(vectors)
+
+    def texts(self, texts: Sequence[str]) -> F16:
+        """Return f16[B,D] unit-norm embeddings of texts; what is over the context length is cut by the tokenizer."""
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        with torch.inference_mode(), self._autocast():
+            vectors = self.model.encode_text(tokens)
+        return _unit(vectors)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return what was done to a picture before the model saw it, for the record."""
+        return {"size_px": self.size_px, "resize_mode": self.resize_mode, "interpolation": self.interpolation}
+
+
+def fold_batch_norms(tower: torch.nn.Module, size_px: int) -> int:
+    """Fold batch norms into the convolutions before them, and return how many were; the function computed is the same.
+
+    Neighbouring children are taken as a pair, which is how these networks are written; a network for which that is wrong
+    gives other vectors on a test picture and is left as it was.
+    """
+    before = {name: value.clone() for name, value in tower.state_dict().items()}
+    probe = torch.rand(
+        1, 3, size_px, size_px, device=next(tower.parameters()).device, dtype=next(tower.parameters()).dtype
+    )
+    swaps: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
+    with torch.no_grad():
+        expected = tower(probe)
+        for parent in tower.modules():
+            children = list(parent.named_children())
+            for (name, conv), (norm_name, norm) in pairwise(children):
+                if (
+                    isinstance(conv, torch.nn.Conv2d)
+                    and isinstance(norm, torch.nn.BatchNorm2d)
+                    and norm.track_running_stats
+                ):
+                    swaps += [(parent, name, conv), (parent, norm_name, norm)]
+                    setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                    after = [
+                        getattr(norm, part)
+                        for part in ("drop", "act")
+                        if isinstance(getattr(norm, part, None), torch.nn.Module)
+                    ]
+                    setattr(parent, norm_name, torch.nn.Sequential(*after))
+        same = not swaps or torch.allclose(_normed(tower(probe)), _normed(expected), atol=1e-3)
+    if not same:
+        for parent, name, module in swaps:
+            setattr(parent, name, module)
+        tower.load_state_dict(before)
+        return 0
+    return len(swaps) // 2
+
+
+def _normed(vectors: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+
+def _unit(vectors: torch.Tensor) -> F16:
+    normed: F16 = _normed(vectors).half().cpu().numpy()
+    return normed
+
+
+def _open_clip_name(spec: ModelSpec) -> tuple[str, dict[str, str]]:
+    folder = spec.folder()
+    if folder is None:
+        return spec.model, {}
+    bpe = folder / "bpe.txt.gz"  # without it the bundled model's token ids would be wrong
+    return f"local-dir:{folder}", {"bpe_path": str(bpe)} if bpe.is_file() else {}
+
+
+@lru_cache(maxsize=2)
+def load(spec: ModelSpec, device: str = "auto", compile_image: bool = False) -> ClipModel:
+    """Return the model, loaded once a process."""
+    return ClipModel(spec, device, compile_image)

@@ -1,0 +1,120 @@
+"""`tamis demo`: builds the little web, crawls it, curates it, and holds what became of every picture against its fate."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.compute as pc
+from rich.console import Console
+
+from pipeline.config import Config, load
+from pipeline.demo.crawl import crawl
+from pipeline.demo.origin import Origin
+from pipeline.demo.verdict import Outcomes, Verdict, compare, describe
+from pipeline.demo.world import build, config_toml, open_origin
+from pipeline.errors import InputError
+from pipeline.outcome import outcome_table
+from pipeline.report import Search
+from pipeline.report import build as build_report
+from pipeline.snapshot import Snapshot
+from pipeline.stage import find
+from pipeline.store import Store
+
+QUERIES = ("a fruit to eat", "an animal with a tail", "something to drive or ride")
+_MEMORY = "web.json"
+
+Ingest = Callable[..., Snapshot]
+Ask = Callable[[str, Sequence[str], int], list[Search]]
+
+
+def run_demo(folder: Path, ingest: Ingest, search: Search, *, quiet: bool = False) -> bool:
+    """Run the demo in a folder (again is fine) and return whether every fate came true."""
+    console = Console(quiet=quiet)
+    folder = folder.resolve()
+    if folder.exists() and any(folder.iterdir()) and not (folder / _MEMORY).exists():
+        raise InputError(f"{folder} holds something else; name a new folder for the demo")
+    folder.mkdir(parents=True, exist_ok=True)
+    origin, began, new_web = _origin(folder)
+    with origin:
+        console.print("[bold]1[/] drawing a little web of real pictures, each with a known fate …")
+        world = build(origin)
+        origin.publish(world.replies)
+        console.print(f"  {len(world.fates):,} pictures on {len(world.pages)} pages of {len(origin.hosts)} sites")
+        console.print("[bold]2[/] crawling its pages into WARC …")
+        if new_web:
+            shutil.rmtree(folder / "crawl", ignore_errors=True)
+            crawl(world.crawl_urls, folder / "crawl", date=began)
+        for path in sorted((folder / "crawl").glob("*.warc.gz")):
+            console.print(f"  {path}", soft_wrap=True, highlight=False)
+        origin.take_requests()
+        console.print("[bold]3[/] tamis ingest crawl.toml …")
+        (folder / "crawl.toml").write_text(config_toml(folder, origin), encoding="utf-8")
+        config = load(folder / "crawl.toml")
+        snapshot = ingest(config, quiet=quiet)
+        requests = origin.take_requests()
+    store = Store.open_url(config.dataset)
+    verdict = compare(world.fates, outcomes(store, snapshot), requests)
+    report = folder / "report.html"
+    found = [(query, search(config.dataset, query, 8)) for query in QUERIES]
+    build_report(store, report, searches=found)
+    (folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1))
+    _print(console, config, snapshot, verdict, report)
+    return verdict.ok
+
+
+def _origin(folder: Path) -> tuple[Origin, datetime, bool]:
+    """Bind the port of the last time if it is free, and take its date and crawl, so that running again finds its work done."""
+    remembered = folder / _MEMORY
+    known = json.loads(remembered.read_text()) if remembered.exists() else {"port": 0}
+    try:
+        origin = open_origin(known["port"])
+    except OSError:
+        origin = open_origin()
+    new_web = origin.port != known["port"] or not (folder / "crawl").exists()
+    if origin.port != known["port"]:
+        known = {"port": origin.port, "date": datetime.now(UTC).replace(microsecond=0).isoformat()}
+        remembered.write_text(json.dumps(known))
+    return origin, datetime.fromisoformat(known["date"]), new_web
+
+
+def outcomes(store: Store, snapshot: Snapshot) -> Outcomes:
+    """Return what became of every pair: the decision, or the refusal at extraction (which keeps no text)."""
+    found: dict[tuple[str, str], str | None] = {}
+    for key in snapshot.extracts:
+        part = find(store, "extract", key)
+        assert part is not None
+        for row in part.table(store, "refused.parquet").to_pylist():
+            found[row["url"], ""] = row["reason"]
+    for entry in snapshot.parts:
+        candidates = find(store, "candidates", entry.candidates)
+        decided = find(store, "decide", entry.stages["decide"][-1])
+        assert candidates is not None
+        assert decided is not None
+        rows = candidates.table(store, columns=["uid", "url", "text"])
+        decisions = decided.table(store, columns=["uid", "reason"])
+        at = pc.index_in(rows["uid"].combine_chunks(), decisions["uid"].combine_chunks())
+        reasons = decisions["reason"].combine_chunks().take(at)
+        urls, texts = rows["url"].to_pylist(), rows["text"].to_pylist()
+        found.update({(u, t): r for u, t, r in zip(urls, texts, reasons.to_pylist(), strict=True)})
+    return found
+
+
+def _print(console: Console, config: Config, snapshot: Snapshot, verdict: Verdict, report: Path) -> None:
+    console.print()
+    console.print(verdict.confusion())
+    console.print()
+    console.print(verdict.figures())
+    console.print()
+    console.print(outcome_table(snapshot))
+    console.print()
+    if not verdict.ok:
+        console.print(f"[red bold]{len(verdict.violations)} fates did not come true[/]")
+        console.print(describe(verdict.violations), soft_wrap=True, markup=False)
+    for name, value in (
+        ("report", str(report)),
+        ("shards", f"{config.dataset}/shards/{snapshot.folder}/"),
+        ("search", f'tamis search {config.dataset} --text "a red fruit" --html found.html'),
+    ):
+        console.print(f"[bold]{name}[/]  {value}", soft_wrap=True, highlight=False)

@@ -1,0 +1,141 @@
+"""The stage that looks at pictures: CLIP vectors of both sides and pixel statistics, decoding overlapped with the model."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import Image
+
+from filters.vectorart import picture_stats
+from pipeline import clip_model
+from pipeline.config import ClipConfig
+from pipeline.rows import decode_stored
+from pipeline.stage import Draft, Outcome, Part, Stage
+from pipeline.store import Store
+
+U8 = NDArray[np.uint8]
+F16 = NDArray[np.float16]
+
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_TEXT_BATCH = 256
+
+
+def stage(config: ClipConfig) -> Stage:
+    """Return the stage; inputs are the candidates part and one fetch part."""
+    spec = clip_model.ModelSpec(config.model, config.pretrained, config.precision)
+    return Stage(
+        name="embed",
+        fn=lambda draft: _embed(draft, spec, config),
+        config=spec.identity(),
+        version=1,
+    )
+
+
+def _embed(draft: Draft, spec: clip_model.ModelSpec, config: ClipConfig) -> Outcome:
+    candidates, fetched = draft.inputs
+    rows = fetched.table(draft.store, columns=["uid", "reason", "tar_offset", "tar_bytes"])
+    rows = rows.filter(pc.is_null(rows["reason"]))
+    texts = _texts(candidates, rows["uid"], draft.store)
+    model = clip_model.load(spec, config.device, config.compile)
+    pictures, row_of = _distinct(rows)
+    image_emb, stats = _embed_pictures(draft.store, fetched, pictures, model, config.batch)
+    text_emb = _embed_texts(texts, model)
+    image_emb = image_emb[row_of]
+    finite = np.isfinite(image_emb).all(axis=1) & np.isfinite(text_emb).all(axis=1)
+    np.save(draft.path("img.npy"), image_emb[finite])
+    np.save(draft.path("text.npy"), text_emb[finite])
+    columns = {"uid": rows["uid"], **{name: pa.array(values[row_of]) for name, values in stats.items()}}
+    draft.table(pa.table(columns).filter(pa.array(finite)))
+    lost = int((~finite).sum())
+    facts = {"dimensions": int(image_emb.shape[1]), "preprocessing": model.preprocessing(), "pictures": len(pictures)}
+    return Outcome(rows.num_rows, rows.num_rows - lost, {"embed_nonfinite": lost} if lost else {}, facts)
+
+
+def _texts(candidates: Part, uids: pa.ChunkedArray, store: Store) -> list[str]:
+    table = candidates.table(store, columns=["uid", "text"])
+    at = pc.index_in(uids.combine_chunks(), table["uid"].combine_chunks())
+    texts: list[str] = table["text"].take(at).to_pylist()
+    return texts
+
+
+def _distinct(rows: pa.Table) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
+    """Return the distinct pictures as (offset, bytes), in tar order, and which one each row has."""
+    offsets = rows["tar_offset"].to_numpy()
+    distinct, first, inverse = np.unique(offsets, return_index=True, return_inverse=True)
+    sizes = rows["tar_bytes"].to_numpy()[first]
+    return list(zip(distinct.tolist(), sizes.tolist(), strict=True)), inverse
+
+
+def _embed_pictures(
+    store: Store, fetched: Part, pictures: list[tuple[int, int]], model: clip_model.ClipModel, batch: int
+) -> tuple[F16, dict[str, NDArray[Any]]]:
+    """Return f16[P,D] unit norm and the statistics of each picture; one batch is decoded while the last is in the model."""
+    vectors: list[F16] = []
+    stats: list[dict[str, float]] = []
+    for pixels, batch_stats in _prefetched(store, fetched, pictures, model, batch):
+        vectors.append(model.images(pixels))
+        stats.extend(batch_stats)
+    if not vectors:
+        empty = model.images(np.zeros((1, model.size_px, model.size_px, 3), np.uint8))[:0]
+        names = picture_stats(np.zeros((8, 8, 3), np.uint8))
+        return empty, {name: np.zeros(0, np.float32) for name in names}
+    return np.concatenate(vectors), {name: np.array([s[name] for s in stats], np.float32) for name in stats[0]}
+
+
+def _prefetched(
+    store: Store, fetched: Part, pictures: list[tuple[int, int]], model: clip_model.ClipModel, batch: int
+) -> Iterator[tuple[U8, list[dict[str, float]]]]:
+    def load(members: list[tuple[int, int]]) -> tuple[U8, list[dict[str, float]]]:
+        pixels = np.empty((len(members), model.size_px, model.size_px, 3), np.uint8)
+        found = []
+        for i, (offset, size) in enumerate(members):
+            tar.seek(offset)
+            rgb = decode_stored(tar.read(size))
+            pixels[i] = fit(rgb, model.size_px, model.resize_mode, model.interpolation)
+            found.append(picture_stats(rgb))
+        return pixels, found
+
+    batches = [pictures[i : i + batch] for i in range(0, len(pictures), batch)]
+    with fetched.open(store, "tar") as tar, ThreadPoolExecutor(1) as pool:
+        waiting: Future[tuple[U8, list[dict[str, float]]]] | None = None
+        for members in batches:
+            upcoming = pool.submit(load, members)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = upcoming
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _embed_texts(texts: list[str], model: clip_model.ClipModel) -> F16:
+    """Return f16[N,D] unit norm; equal texts are embedded once, in order of length so that batches pad little."""
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))
+    vectors = [model.texts(distinct[i : i + _TEXT_BATCH]) for i in range(0, len(distinct), _TEXT_BATCH)]
+    if not vectors:
+        return model.texts(["-"])[:0]
+    at = {text: i for i, text in enumerate(distinct)}
+    return np.concatenate(vectors)[[at[text] for text in texts]]
+
+
+def fit(rgb: U8, size_px: int, resize_mode: str, interpolation: str) -> U8:
+    """Return the picture as the model's preprocessing makes it, u8[S,S,3]: `longest` pads with white, `shortest` crops the
+    middle, `squash` distorts (open_clip's resize modes).
+    """
+    height, width = rgb.shape[:2]
+    picture = Image.fromarray(rgb)
+    how = _RESAMPLING.get(interpolation, Image.Resampling.BICUBIC)
+    if resize_mode == "squash":
+        return np.asarray(picture.resize((size_px, size_px), how))
+    side = max(height, width) if resize_mode == "longest" else min(height, width)
+    new_w, new_h = (max(1, round(v * size_px / side)) for v in (width, height))
+    if (new_w, new_h) != (width, height):
+        picture = picture.resize((new_w, new_h), how)
+    left, top = (size_px - new_w) // 2, (size_px - new_h) // 2
+    canvas = np.full((size_px, size_px, 3), 255, np.uint8)
+    source = np.asarray(picture)[max(0, -top) : max(0, -top) + size_px, max(0, -left) : max(0, -left) + size_px]
+    canvas[max(0, top) : max(0, top) + source.shape[0], max(0, left) : max(0, left) + source.shape[1]] = source
+    return canvas

@@ -1,0 +1,140 @@
+"""The first stage: one input unit (a WARC, a WAT, a folder, a slice of a list) becomes sorted runs of sightings."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from filters.urls import host, registrable_domain
+from pipeline import ids
+from pipeline.inputs import Unit, read_unit
+from pipeline.layout import empty_schema
+from pipeline.schema import REFUSED
+from pipeline.sightings import Counts, ReadOptions
+from pipeline.stage import PARQUET, Draft, Outcome, Stage
+
+RUN_ROWS = 200_000
+"""Rows sorted in memory at a time; a larger unit leaves several sorted runs."""
+
+_GROUP_ROWS = 10_000
+_CAPTURE_NAMES = {name: f"capture_{name}" for name in ("kind", "uri", "offset", "bytes")}
+POLICY_COLUMNS = ["url", *_CAPTURE_NAMES.values()]
+
+
+def stage(unit: Unit, options: ReadOptions) -> Stage:
+    """Return the stage that reads one unit."""
+    return Stage(
+        "extract", lambda draft: _extract(draft, unit, options), {"unit": unit.identity(), "options": asdict(options)}
+    )
+
+
+@dataclass
+class _Runs:
+    """Collects batches of one kind and writes them as sorted Parquet runs."""
+
+    draft: Draft
+    kind: str
+    batches: list[pa.Table]
+    rows: int = 0
+    written: int = 0
+
+    def add(self, table: pa.Table) -> None:
+        self.batches.append(table)
+        self.rows += table.num_rows
+        if self.rows >= RUN_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.batches:
+            return
+        table = pa.concat_tables(self.batches).sort_by([("dh", "ascending"), ("uh", "ascending")])
+        path = self.draft.path(f"{self.kind}.{self.written}.parquet")
+        pq.write_table(table, path, row_group_size=_GROUP_ROWS, **PARQUET)
+        self.batches, self.rows, self.written = [], 0, self.written + 1
+
+
+def _extract(draft: Draft, unit: Unit, options: ReadOptions) -> Outcome:
+    counts = Counts()
+    sightings, captures = _Runs(draft, "sightings", []), _Runs(draft, "captures", [])
+    domains: Counter[int] = Counter()
+    dropped: Counter[str] = Counter()
+    refused: list[pa.Table] = []
+    policies: list[pa.Table] = []
+    rows_in = 0
+    for kind, batch in read_unit(unit, options, counts):
+        table = pa.Table.from_batches([batch])
+        if kind == "captures":
+            table = hash_rows(table.rename_columns([_CAPTURE_NAMES.get(name, name) for name in table.column_names]))
+            policies.append(table.filter(_is_policy(table["url"])).select(POLICY_COLUMNS))
+            captures.add(table.select(empty_schema("captures").names))
+            continue
+        rows_in += table.num_rows
+        bad = table.filter(pc.is_valid(table["reason"]))
+        dropped.update(bad["reason"].to_pylist())
+        refused.append(_refusals(bad))
+        good = _sighting_rows(table.filter(pc.is_null(table["reason"])))
+        domains.update(good["dh"].to_pylist())
+        sightings.add(good)
+    sightings.flush()
+    captures.flush()
+    _write_domains(draft, domains)
+    draft.table(pa.concat_tables([*refused, REFUSED.empty_table()]).combine_chunks(), "refused.parquet")
+    spoken = pa.concat_tables(policies) if policies else None
+    if spoken is not None and spoken.num_rows:
+        draft.table(spoken, "policies.parquet")
+    facts = {
+        "counts": asdict(counts),
+        "kind": unit.kind,
+        "source": unit.uri,
+        "policies": spoken.num_rows if spoken is not None else 0,
+    }
+    return Outcome(rows_in, rows_in - dropped.total(), dict(dropped), facts)
+
+
+def _is_policy(urls: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Tell which captures are files that speak for a whole origin."""
+    return pc.match_substring_regex(urls, r"^https?://[^/]+/(robots\.txt|\.well-known/tdmrep\.json)$")
+
+
+def _sighting_rows(table: pa.Table) -> pa.Table:
+    """Add hashes, uid and registrable domain to rows that may become candidates."""
+    table = hash_rows(table)
+    uids = [ids.uid(url, text) for url, text in zip(table["url"].to_pylist(), table["text"].to_pylist(), strict=True)]
+    table = table.append_column("uid", pa.array(uids, pa.binary(16)))
+    table = table.append_column("tags", pa.array(np.ones(table.num_rows, np.int32)))
+    schema = empty_schema("sightings")
+    return table.select(schema.names).cast(schema)
+
+
+def hash_rows(table: pa.Table) -> pa.Table:
+    """Add `domain`, and the hashes `dh` (of the domain) and `uh` (of the URL) that rows are sorted and bucketed by."""
+    urls = table["url"].to_pylist()
+    domains = [registrable_domain(host(url)) for url in urls]
+    return (
+        table.append_column("dh", pa.array(list(_hashes(domains)), pa.uint64()))
+        .append_column("uh", pa.array(list(_hashes(urls)), pa.uint64()))
+        .append_column("domain", pa.array(domains, pa.string()))
+        .select(["dh", "uh", *[name for name in table.column_names if name != "domain"], "domain"])
+    )
+
+
+def _hashes(values: list[str]) -> Iterator[int]:
+    for value in values:
+        yield int.from_bytes(ids.url_hash(value), "big")
+
+
+def _refusals(bad: pa.Table) -> pa.Table:
+    """Return who said no, with the evidence and without the text: what is refused is not kept."""
+    spoken = bad.filter(pc.is_valid(bad["evidence"]))
+    tags = pa.array(np.ones(spoken.num_rows, np.int32))
+    return spoken.append_column("tags", tags).select(REFUSED.names).cast(REFUSED)
+
+
+def _write_domains(draft: Draft, domains: Counter[int]) -> None:
+    keys = sorted(domains)
+    table = pa.table({"dh": pa.array(keys, pa.uint64()), "rows": pa.array([domains[k] for k in keys], pa.int64())})
+    draft.table(table, "domains.parquet")

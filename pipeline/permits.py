@@ -1,0 +1,94 @@
+"""Who may be asked for pictures: each origin's robots.txt and tdmrep.json, read once a run and kept for 24 hours."""
+
+import time
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import judging
+from pipeline.capture import read_capture
+from pipeline.fetch import FetchOptions
+from pipeline.permission import captured_policies, fetch_policies, policies_table
+from pipeline.run import Run
+from pipeline.stage import Draft, Outcome, Part, Stage, find, run
+from pipeline.store import Store
+from pipeline.tasks import Admitted
+
+_MAX_AGE_S = 24 * 3600.0  # RFC 9309 §2.4
+_ORIGINS = 64
+
+
+class Book:
+    """Remembers which committed table holds the statements of which origin."""
+
+    def __init__(self, run_: Run) -> None:
+        self.run = run_
+        self.now = time.time()
+        self.dialled: dict[str, Part] = {}
+        self.captured: dict[str, Part] = {}
+        for part in _recent(run_.store, self.now):
+            self.dialled.update(dict.fromkeys(part.facts["origins"], part))
+
+    def ask(self, admitted: Sequence[Admitted], captures: Sequence[Part]) -> None:
+        """Ask every origin of these parts that has not been asked in the last 24 hours."""
+        config = self.run.config
+        if not config.fetch.robots:
+            return
+        fresh = sorted({o for item in admitted for o in item.origins} - self.dialled.keys())
+        batches = [fresh[i : i + _ORIGINS] for i in range(0, len(fresh), _ORIGINS)]
+        self.run.progress.expect("permission", len(batches))
+        options = judging.fetch_options(config)
+        jobs = [(self.run.store, batch, options, self.now) for batch in batches]
+        for part in self.run.engine.map(_ask, jobs, lambda part: self.run.progress.finished("permission", part)):
+            self.dialled.update(dict.fromkeys(part.facts["origins"], part))
+        self._read_captured({o for item in admitted for o in item.captured} - self.captured.keys(), captures)
+
+    def _read_captured(self, origins: set[str], captures: Sequence[Part]) -> None:
+        if not origins or not captures:
+            return
+        part = run(
+            self.run.store,
+            Stage("permission", lambda draft: _captured(draft, captures), {"kind": "captured"}),
+            captures,
+        )
+        self.captured.update(dict.fromkeys(origins, part))
+
+    def for_part(self, item: Admitted) -> list[Part]:
+        """Return the tables that speak of the part's origins; what was asked now goes over what the crawl recorded."""
+        found = [self.captured[o] for o in item.captured if o in self.captured]
+        found += [self.dialled[o] for o in item.origins if o in self.dialled]
+        return list({part.key: part for part in found}.values())
+
+
+def _recent(store: Store, now: float) -> list[Part]:
+    names = [name for name in store.names("permission") if name.endswith(".json")]
+    parts = [find(store, "permission", name.rsplit("/", 1)[1].removesuffix(".json")) for name in names]
+    return [
+        part
+        for part in parts
+        if part is not None and "origins" in part.facts and now - part.facts["asked_s"] < _MAX_AGE_S
+    ]
+
+
+def _ask(store: Store, origins: list[str], options: FetchOptions, now: float) -> Part:
+    def ask(draft: Draft) -> Outcome:
+        draft.table(policies_table(fetch_policies(origins, options=options)))
+        return Outcome(len(origins), len(origins), {}, {"origins": origins, "asked_s": now})
+
+    return run(store, Stage("permission", ask, {"origins": origins, "asked_s": now}))
+
+
+def _captured(draft: Draft, captures: Sequence[Part]) -> Outcome:
+    rows = pa.concat_tables([part.table(draft.store, "policies.parquet") for part in captures]).sort_by(
+        [("url", "ascending"), ("capture_uri", "ascending"), ("capture_offset", "ascending")]
+    )
+    urls = rows["url"].combine_chunks()
+    first = pc.equal(pc.index_in(urls, urls), pa.array(range(rows.num_rows), pa.int32()))
+    bodies = []
+    for row in rows.filter(first).to_pylist():
+        captured = read_capture(row["capture_kind"], row["capture_uri"], row["capture_offset"], row["capture_bytes"])
+        bodies.append((row["url"], captured))
+    policies = captured_policies(bodies)
+    draft.table(policies_table(policies))
+    return Outcome(len(policies), len(policies))

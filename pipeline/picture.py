@@ -1,0 +1,72 @@
+"""From the bytes of one response to a stored picture and the facts about it; runs in a decoding thread."""
+
+import hashlib
+from dataclasses import dataclass
+
+from filters import perceptual
+from pipeline import image
+from pipeline.client import inflate
+from pipeline.fetch_options import FetchOptions
+from pipeline.spool import Slot, Spool
+from pipeline.trouble import Trouble
+
+
+@dataclass(slots=True)
+class Fate:
+    """How one URL ended: the columns of FETCH that do not depend on the row, and where the picture was spooled."""
+
+    reason: str | None = None
+    transient: bool = False
+    detail: str | None = None
+    via: str = "web"
+    final_url: str | None = None
+    http_status: int | None = None
+    content_type: str | None = None
+    original_bytes: int | None = None
+    sha256: bytes | None = None
+    md5: bytes | None = None
+    phash64: bytes | None = None
+    pdq256: bytes | None = None
+    pdq_quality: int | None = None
+    original_width_px: int | None = None
+    original_height_px: int | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    format: str | None = None
+    frames: int | None = None
+    slot: Slot | None = None
+
+    def refuse(self, trouble: Trouble) -> None:
+        """Note why there is no picture."""
+        self.reason, self.transient, self.detail = trouble.reason, trouble.transient, trouble.detail
+
+
+def keep(body: bytes, encoding: str, fate: Fate, options: FetchOptions, gate: image.PixelGate, spool: Spool) -> None:
+    """Hash, decode, resize, encode and spool one picture, and write into `fate` what became of it."""
+    try:
+        data = inflate(body, encoding, options.max_bytes)
+        _keep(data, fate, options, gate, spool)
+    except Trouble as trouble:
+        fate.refuse(trouble)
+
+
+def _keep(data: bytes, fate: Fate, options: FetchOptions, gate: image.PixelGate, spool: Spool) -> None:
+    fate.original_bytes = len(data)
+    fate.sha256 = hashlib.sha256(data).digest()
+    if options.md5:
+        fate.md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    if not data:
+        raise Trouble("empty_body", "nothing after unpacking")
+    if len(data) < options.min_original_bytes:
+        raise Trouble("image_small_bytes", f"{len(data)} bytes, fewer than {options.min_original_bytes}")
+    decoded = image.decode(data, options.shape, gate)
+    if isinstance(decoded, image.Refusal):
+        raise Trouble(decoded.reason, decoded.detail)
+    fate.format, fate.frames = decoded.format, decoded.frames
+    fate.original_width_px, fate.original_height_px = decoded.original_width_px, decoded.original_height_px
+    fate.height_px, fate.width_px = decoded.pixels.shape[:2]
+    if options.hashes:
+        fate.phash64 = perceptual.phash64(perceptual.gray(decoded.view))
+        fate.pdq256, fate.pdq_quality = perceptual.pdq256(decoded.view)
+    stored = image.encode(decoded.pixels, options.encode_format, quality=options.encode_quality)
+    fate.slot = spool.add(stored)

@@ -1,0 +1,1 @@
+"""The bundled CLIP `tamis-mini`: weights, vocabulary and model card."""

@@ -1,0 +1,133 @@
+"""What a worker does for one part, from admission to scores. Each task commits its part; each can be done again for nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.urls import origin
+from pipeline import embed as embed_stage
+from pipeline import judging
+from pipeline.config import Config
+from pipeline.fetch import FetchOptions, fetch_rows
+from pipeline.ids import stable_hash, uid_digest
+from pipeline.permission import read_policies
+from pipeline.rows import PartFiles, fetched, joined
+from pipeline.schema import CAPTURE_FIELDS
+from pipeline.stage import Draft, Outcome, Part, Stage, count_reasons, find, run
+from pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A candidates part, the decision which of its rows are worth fetching, and whom that would ask."""
+
+    candidates: Part
+    part: Part
+    origins: Sequence[str]  # origins that would be dialled, sorted
+    captured: Sequence[str]  # origins whose pictures come from the crawl itself, sorted
+
+
+def admit(store: Store, config: Config, candidates: Part, boilerplate: Part) -> Admitted:
+    """Score the texts of a part (kept) and decide, before anything is fetched, which rows go on."""
+    scored = run(store, judging.text_stage(), [candidates])
+    stage = Stage("admit", lambda draft: _admit(draft, config), judging.text_decisions(config).config)
+    part = run(store, stage, [candidates, scored, boilerplate])
+    origins = part.table(store, "origins.parquet").to_pydict()
+    from_crawl = config.fetch.from_warc
+    dialled = sorted({o for o, c in zip(origins["origin"], origins["captured"], strict=True) if not (c and from_crawl)})
+    captured = sorted({o for o, c in zip(origins["origin"], origins["captured"], strict=True) if c and from_crawl})
+    return Admitted(candidates, part, dialled, captured)
+
+
+def _admit(draft: Draft, config: Config) -> Outcome:
+    candidates, scored, boilerplate = draft.inputs
+    rows = candidates.table(draft.store)
+    table = judging.with_text_counts(rows, scored.table(draft.store), boilerplate.table(draft.store))
+    reasons = judging.text_decisions(config).decide(table)
+    draft.table(pa.table({"uid": rows["uid"], "reason": reasons}))
+    kept = rows.filter(pc.is_null(reasons))
+    has_capture = pc.is_valid(kept["capture_kind"])
+    origins = pa.table(
+        {"origin": pa.array([origin(url) for url in kept["url"].to_pylist()], pa.string()), "captured": has_capture}
+    )
+    draft.table(origins.group_by(["origin", "captured"]).aggregate([]).sort_by("origin"), "origins.parquet")
+    long_enough = rows.filter(judging.long_enough(table, config))
+    tags, in_crawl = long_enough["tags"].to_numpy(), pc.is_valid(long_enough["capture_kind"]).to_numpy()
+    facts = {"tags_long_enough": int(tags.sum()), "tags_long_enough_captured": int(tags[in_crawl].sum())}
+    return Outcome(rows.num_rows, kept.num_rows, count_reasons(reasons), facts)
+
+
+def fetch(
+    store: Store, config: Config, item: Admitted, policies: Sequence[Part], retry_transient: bool = False
+) -> list[Part]:
+    """Fetch what is admitted and not yet fetched, as one more generation; return all generations of the part."""
+    options = judging.fetch_options(config)
+    base = {"options": options.identity(), "hosts": sorted(config.fetch.allow_hosts)}
+    name = f"fetch/{item.candidates.key}"
+    generations = _generations(store, name, stable_hash(base))
+    todo = _todo(store, item, generations, retry_transient)
+    if todo.num_rows == 0 and generations:
+        return generations
+    identity = {"base": stable_hash(base), "generation": len(generations), "todo": uid_digest(todo["uid"])}
+    stage = Stage(name, lambda draft: _fetch(draft, todo, policies, options, identity), identity)
+    return [*generations, run(store, stage, [item.candidates])]
+
+
+def _generations(store: Store, name: str, base: str) -> list[Part]:
+    records = (record for record in store.names(name) if record.endswith(".json"))
+    parts = [find(store, name, record.rsplit("/", 1)[1].removesuffix(".json")) for record in records]
+    mine = [part for part in parts if part is not None and part.facts["base"] == base]
+    return sorted(mine, key=lambda part: int(part.facts["generation"]))
+
+
+def _todo(store: Store, item: Admitted, generations: Sequence[Part], retry_transient: bool) -> pa.Table:
+    decided = item.part.table(store)
+    wanted = decided.filter(pc.is_null(decided["reason"]))["uid"].combine_chunks()
+    have = fetched(store, generations)
+    if retry_transient:
+        have = have.filter(pc.invert(pc.fill_null(have["transient"], False)))
+    wanted = wanted.filter(pc.invert(pc.is_in(wanted, value_set=have["uid"].combine_chunks())))
+    columns = ["uid", "url", *[field.name for field in CAPTURE_FIELDS]]
+    rows = item.candidates.table(store, columns=columns)
+    return rows.filter(pc.is_in(rows["uid"], value_set=wanted)).combine_chunks()
+
+
+def _fetch(
+    draft: Draft, todo: pa.Table, policies: Sequence[Part], options: FetchOptions, identity: dict[str, object]
+) -> Outcome:
+    known = read_policies(draft.store, policies)
+    result = fetch_rows(todo, options=options, policies=known, out_tar=draft.path("tar"))
+    draft.table(result.table)
+    draft.table(result.signals, "signals.parquet")
+    dropped = count_reasons(result.table["reason"])
+    facts = {
+        **identity,
+        "extension": options.extension,
+        "transient": int(np.sum(result.table["transient"].to_numpy(zero_copy_only=False))),
+    }
+    return Outcome(todo.num_rows, todo.num_rows - sum(dropped.values()), dropped, facts)
+
+
+def embed(store: Store, config: Config, item: Admitted, fetches: Sequence[Part]) -> list[Part]:
+    """Look at the pictures of every fetch generation that has none of this model's vectors yet."""
+    stage = embed_stage.stage(config.clip)
+    return [run(store, stage, [item.candidates, part]) for part in fetches]
+
+
+def score(store: Store, config: Config, item: Admitted, fetches: Sequence[Part], embeds: Sequence[Part]) -> PartFiles:
+    """Score every picture of the part with every filter, and return the part's way so far."""
+    files = PartFiles(item.candidates, item.part, fetches, embeds)
+    scoring = judging.picture_scores(config)
+    stage = Stage("scores", lambda draft: _score(draft, files, scoring), scoring.config)
+    return PartFiles(
+        item.candidates, item.part, fetches, embeds, run(store, stage, [item.candidates, *fetches, *embeds])
+    )
+
+
+def _score(draft: Draft, files: PartFiles, scoring: judging.Scoring) -> Outcome:
+    rows, image_emb, text_emb = joined(draft.store, files)
+    draft.table(scoring.score(rows, image_emb, text_emb))
+    return Outcome(rows.num_rows, rows.num_rows)

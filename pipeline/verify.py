@@ -1,0 +1,180 @@
+"""Re-reads a data set and checks what it promises: digests, counts, conservation, and that nothing refers to what is gone."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import FormatError, InvariantError
+from pipeline.pack import check_stored, member_names, shard_files
+from pipeline.snapshot import Snapshot, numbers, read
+from pipeline.stage import Part, check_conservation, sha256_stored
+from pipeline.store import Store
+
+FOLDERS = (
+    "extract",
+    "layout",
+    "candidates",
+    "texts",
+    "boilerplate",
+    "admit",
+    "permission",
+    "embed",
+    "scores",
+    "copies",
+    "judge",
+    "keepers",
+    "decide",
+)
+
+
+@dataclass
+class Findings:
+    """What was checked and what is wrong, each with its place."""
+
+    files: int = 0
+    parts: int = 0
+    samples: int = 0
+    bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(store: Store, note: Callable[[str], None] = lambda _: None) -> Findings:
+    """Check every commit record and its files, then every snapshot that still has its shards."""
+    findings = Findings()
+    stages = [*FOLDERS, *store.folders("fetch")]
+    by_key: dict[str, Part] = {}
+    for stage in stages:
+        note(f"records of {stage}")
+        for part in _records(store, stage, findings):
+            by_key[part.key] = part
+    kept = [number for number in numbers(store) if store.names(f"shards/{number:06d}")]
+    newest = numbers(store)[-1:]
+    for number in sorted({*kept, *newest}):
+        note(f"snapshot {number:06d}")
+        try:
+            snapshot = read(store, number)
+        except FormatError as error:
+            findings.problems.append(str(error))
+            continue
+        _check_snapshot(store, snapshot, by_key, findings)
+    return findings
+
+
+def _records(store: Store, stage: str, findings: Findings) -> Iterator[Part]:
+    names = store.names(stage)
+    records = {name for name in names if name.endswith(".json")}
+    for record in sorted(records):
+        try:
+            part = Part.from_json(store.read(record), store.uri(record))
+            check_conservation(stage, part.key, part)
+        except (FormatError, InvariantError) as error:
+            findings.problems.append(str(error))
+            continue
+        findings.parts += 1
+        for suffix, sha in part.files.items():
+            name = part.file(suffix)
+            if name not in names:
+                findings.problems.append(
+                    f"{name}: missing, though {record} names it; delete the record and run the ingest again"
+                )
+            elif sha256_stored(store, name) != sha:
+                findings.problems.append(
+                    f"{name}: its bytes differ from the digest in {record}; delete the record and run the ingest again"
+                )
+            else:
+                findings.files += 1
+                findings.bytes += store.size_bytes(name)
+        yield part
+
+
+def _check_snapshot(store: Store, snapshot: Snapshot, by_key: dict[str, Part], findings: Findings) -> None:
+    say = findings.problems.append
+    where = f"snapshot {snapshot.folder}"
+    dropped = sum(snapshot.dropped.values())
+    if snapshot.rows_in != snapshot.rows + dropped:
+        say(f"{where}: {snapshot.rows_in} rows in, but {snapshot.rows} kept and {dropped} dropped")
+    for stage, keys in (("extract", snapshot.extracts), ("layout", snapshot.layouts)):
+        findings.problems += [
+            f"{where}: {stage} {key} is gone; run the ingest again" for key in keys if key not in by_key
+        ]
+    decided = 0
+    for entry in snapshot.parts:
+        for keys in entry.stages.values():
+            for key in keys:
+                if key not in by_key:
+                    say(f"{where}: part {entry.candidates} refers to {key}, which is gone; run the ingest again")
+        decides = [by_key[key] for key in entry.stages.get("decide", ()) if key in by_key]
+        decided += sum(part.rows for part in decides)
+        _check_rows(store, entry.candidates, decides, by_key, say)
+    if decided != snapshot.rows:
+        say(f"{where}: decisions keep {decided} rows, the shards hold {snapshot.rows}")
+    seen: list[pa.Array] = []
+    for shard in snapshot.shards:
+        problems = check_stored(store, snapshot.folder, shard)
+        findings.problems += problems
+        if not problems:
+            seen.append(_check_shard(store, snapshot, shard.number, shard.rows, say))
+            findings.files += len(shard.sha256)
+            findings.samples += shard.rows
+    keys = pa.concat_arrays(seen) if seen else pa.array([], pa.string())
+    if len(pc.unique(keys)) != len(keys):
+        say(f"{where}: {len(keys) - len(pc.unique(keys))} samples stand in it twice")
+    _check_index(store, snapshot, len(keys), say)
+
+
+def _check_rows(
+    store: Store, candidates: str, decides: Sequence[Part], by_key: dict[str, Part], say: Callable[[str], None]
+) -> None:
+    """Every candidate has exactly one decision."""
+    part = by_key.get(candidates)
+    if part is None or not decides:
+        say(f"candidates/{candidates}: has no decisions" if part else f"candidates/{candidates}: missing")
+        return
+    have = part.table(store, columns=["uid"])["uid"].combine_chunks()
+    told = decides[-1].table(store, columns=["uid"])["uid"].combine_chunks()
+    if not have.equals(told):
+        say(f"{decides[-1].file('parquet')}: its rows are not those of candidates/{candidates}")
+
+
+def _check_shard(store: Store, snapshot: Snapshot, number: int, rows: int, say: Callable[[str], None]) -> pa.Array:
+    """The tar, the sidecar and both embeddings tell of the same samples in the same order."""
+    names = shard_files(snapshot.folder, number)
+    with store.open(names["parquet"]) as handle:
+        table = pq.read_table(handle, columns=["key"])
+    keys = table["key"].combine_chunks()
+    with store.open(names["tar"]) as handle:
+        members = member_names(handle)
+    stems = list(dict.fromkeys(name.split(".", 1)[0] for name in members))
+    if stems != keys.to_pylist() or len(members) != 3 * rows:
+        say(f"{names['tar']}: its samples are not those of its sidecar")
+    for role in ("img_emb", "text_emb"):
+        with store.open(names[role]) as handle:
+            vectors: Any = np.load(handle)
+        norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+        if len(vectors) != rows or not np.all(np.abs(norms - 1) < 0.01):
+            say(
+                f"{names[role]}: {len(vectors)} vectors for {rows} samples, norms {norms.min():.3f} to {norms.max():.3f}"
+            )
+    return keys
+
+
+def _check_index(store: Store, snapshot: Snapshot, samples: int, say: Callable[[str], None]) -> None:
+    """The index is read as a file: this module does not know FAISS."""
+    base = f"index/{snapshot.folder}"
+    try:
+        record = json.loads(store.read(f"{base}/index.json"))
+    except FileNotFoundError:
+        return
+    if record["rows"] != samples:
+        say(f"{base}: holds {record['rows']} vectors, the shards {samples} samples; run the ingest again")
+    for name, sha in record["sha256"].items():
+        if not store.exists(f"{base}/{name}"):
+            say(f"{base}/{name}: missing; delete {base}/index.json and run the ingest again")
+        elif sha256_stored(store, f"{base}/{name}") != sha:
+            say(f"{base}/{name}: its bytes differ from index.json; delete {base}/index.json and run the ingest again")

@@ -1,0 +1,267 @@
+"""The command `tamis`: from a crawl to a training set that people can stand behind."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.config import Config
+    from pipeline.run import Run
+    from pipeline.snapshot import Snapshot
+
+app = typer.Typer(
+    name="tamis",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turns web crawls into image/text training sets that people can stand behind.",
+)
+
+_USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
+Dataset = Annotated[str, typer.Argument(help="Folder or s3:// address of the data set")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout")]
+
+
+@app.command()
+def ingest(
+    config_file: Annotated[
+        Path, typer.Argument(metavar="CRAWL.TOML", help="The run's configuration; `tamis config` explains its keys")
+    ],
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running dask scheduler, tcp://…")] = None,
+    retry: Annotated[
+        str | None, typer.Option(help="`transient`: fetch again what failed for a passing reason, and nothing else")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a data set to the state its configuration asks for; run it again after any interruption."""
+    from pipeline.config import load
+
+    if retry not in (None, "transient"):
+        raise typer.BadParameter("the only kind is `transient`", param_hint="--retry")
+    config = load(config_file)
+    if scheduler is not None:
+        config = config.model_copy(update={"cluster": config.cluster.model_copy(update={"scheduler": scheduler})})
+    snapshot = run_ingest(config, retry_transient=retry == "transient", quiet=quiet)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "snapshot": snapshot.number,
+                    "rows_in": snapshot.rows_in,
+                    "rows": snapshot.rows,
+                    "dropped": dict(snapshot.dropped),
+                }
+            )
+        )
+        return
+    _print_outcome(config.dataset, snapshot)
+
+
+def run_ingest(config: "Config", *, retry_transient: bool = False, quiet: bool = False) -> "Snapshot":
+    """Ingest, then build the index on the same cluster: the one place where both packages meet."""
+    from pipeline.ingest import ingest as run
+
+    return run(config, retry_transient=retry_transient, quiet=quiet, after=_build_index)
+
+
+def _build_index(run: "Run", snapshot: "Snapshot") -> None:
+    from index.build import build
+
+    if snapshot.rows == 0:
+        return
+    with run.progress.step("index"):
+        run.engine.submit(build, run.store, snapshot).result()
+
+
+def _print_outcome(dataset: str, snapshot: "Snapshot") -> None:
+    from rich.console import Console
+
+    from pipeline.outcome import outcome_table
+
+    console = Console()
+    console.print(outcome_table(snapshot))
+    folder = f"{dataset}/shards/{snapshot.folder}"
+    console.print(f"shards   {folder}/", soft_wrap=True)
+    console.print(f"report   tamis report {dataset} --out report.html", soft_wrap=True)
+    console.print(f'search   tamis search {dataset} --text "…" --html found.html', soft_wrap=True)
+
+
+@app.command()
+def status(dataset: Dataset, as_json: Json = False) -> None:
+    """Show what a data set holds and how far its run is; ask from any terminal at any time."""
+    from pipeline.status import status as read_status
+    from pipeline.store import Store
+
+    found = read_status(Store.open_url(dataset))
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    from pipeline.outcome import print_status
+
+    print_status(found)
+
+
+@app.command()
+def verify(dataset: Dataset, as_json: Json = False) -> None:
+    """Re-read a data set and check all digests, counts and conservation; exit code 3 when something is wrong."""
+    from pipeline.errors import InputError
+    from pipeline.store import Store
+    from pipeline.verify import verify as check
+
+    store = Store.open_url(dataset)
+    if not store.walk():
+        raise InputError(f"{dataset}: no data set here")
+    note = (
+        (lambda _: None)
+        if as_json or not sys.stderr.isatty()
+        else (lambda what: print(f"checking {what}", file=sys.stderr))
+    )
+    findings = check(store, note)
+    if as_json:
+        print(json.dumps(findings.__dict__, indent=1))
+    else:
+        print(
+            f"{findings.parts:,} parts, {findings.files:,} files, {findings.samples:,} samples, {findings.bytes / 1e6:,.1f} MB read"
+        )
+        for problem in findings.problems:
+            print(f"WRONG  {problem}")
+        print("everything is as promised" if not findings.problems else f"{len(findings.problems)} problems")
+    if findings.problems:
+        raise typer.Exit(3)
+
+
+@app.command()
+def search(
+    dataset: Dataset,
+    text: Annotated[str | None, typer.Option(help="Find pictures that fit this text")] = None,
+    image: Annotated[Path | None, typer.Option(help="Find pictures like this file")] = None,
+    url: Annotated[str | None, typer.Option(help="Find pictures like the one of this URL")] = None,
+    uid: Annotated[str | None, typer.Option(help="Find pictures like this sample")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many")] = 10,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the pictures")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the nearest pictures by text, picture, URL or uid."""
+    from index.search import Searcher
+    from index.search import as_json as plain
+    from pipeline.store import Store
+
+    asked = [
+        (name, value)
+        for name, value in (("text", text), ("image", image), ("url", url), ("uid", uid))
+        if value is not None
+    ]
+    if len(asked) != 1:
+        raise typer.BadParameter("give exactly one of --text, --image, --url, --uid")
+    searcher = Searcher(Store.open_url(dataset))
+    name, value = asked[0]
+    hits = getattr(searcher, f"by_{name}")(value, k)
+    if html is not None:
+        from index.page import write_page
+
+        write_page(html, str(value), hits, f"{dataset} · snapshot {searcher.snapshot.folder}")
+        print(f"wrote {html}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(plain(hits), ensure_ascii=False, indent=1))
+    elif html is None:
+        for hit in hits:
+            print(f"{hit.cos:6.3f}  {hit.uid}  {hit.caption[:70]!r}  {hit.url}")
+
+
+@app.command()
+def report(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(help="File to write")] = Path("report.html"),
+    snapshot: Annotated[int | None, typer.Option(help="Number of the snapshot; the newest when absent")] = None,
+) -> None:
+    """Write one self-contained page of what was kept, what was not, and why."""
+    from pipeline.report import build
+
+    from pipeline.store import Store
+
+    print(build(Store.open_url(dataset), out, snapshot))
+
+
+@app.command()
+def config(as_json: Json = False) -> None:
+    """Print every key of the configuration with its meaning, type and default."""
+    from pipeline.config import keys
+
+    found = list(keys())
+    if as_json:
+        print(
+            json.dumps(
+                [dict(zip(("key", "type", "default", "meaning"), row, strict=True)) for row in found],
+                indent=1,
+                default=str,
+            )
+        )
+        return
+    section = ""
+    for key, kind, default, meaning in found:
+        head, _, leaf = key.rpartition(".")
+        if head != section:
+            print(f"\n[{head}]")
+            section = head
+        print(f"# {meaning} ({kind})")
+        print(
+            f"{leaf} = {_toml(default)}"
+            if default is not None and default != "required"
+            else f"# {leaf} =  ({'required' if default else 'absent'})"
+        )
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the little web and its data set go")] = Path(
+        "demo"
+    ),
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr")] = False,
+) -> None:
+    """Crawl and ingest a little web in which every picture has a known fate, and compare."""
+    from pipeline.demo.run import run_demo
+
+    if not run_demo(folder, run_ingest, _demo_search, quiet=quiet):
+        raise typer.Exit(1)
+
+
+def _demo_search(dataset: str, queries: "Sequence[str]", k: int) -> "list[Search]":
+    from index.search import Searcher
+    from pipeline.report import Search
+    from pipeline.store import Store
+
+    searcher = Searcher(Store.open_url(dataset))
+    asked = ((query, searcher.by_text(query, k)) for query in queries)
+    return [Search(query, [(hit.cos, hit.caption, hit.picture) for hit in hits]) for query, hits in asked]
+
+
+def main() -> None:
+    """Run the command line: 0 done, 1 our error, 2 usage, 3 invariant broken, 130 stopped."""
+    from pipeline.errors import TamisError
+
+    try:
+        code = app(standalone_mode=False)
+    except TamisError as error:
+        print(f"tamis: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except _USAGE_ERROR as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("\ntamis: stopped. What is finished is kept; run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
