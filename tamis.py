@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipeline.config import Config
+    from pipeline.report import Search
     from pipeline.run import Run
     from pipeline.snapshot import Snapshot
 
@@ -182,7 +183,6 @@ def report(
 ) -> None:
     """Write one self-contained page of what was kept, what was not, and why."""
     from pipeline.report import build
-
     from pipeline.store import Store
 
     print(build(Store.open_url(dataset), out, snapshot))

@@ -2,9 +2,8 @@
 
 import tempfile
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
@@ -17,13 +16,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from filters.urls import canonical_url
 from index.build import folder, local_copy, read_record
 from index.hits import Hit
-from pipeline import clip_model
+from pipeline.clip_spec import ModelSpec
 from pipeline.embed import fit
 from pipeline.errors import InputError
 from pipeline.ids import faiss_id
 from pipeline.pack import read_members, shard_files
 from pipeline.snapshot import Snapshot, require_latest
 from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.clip_model import ClipModel
 
 F32 = NDArray[np.float32]
 
@@ -82,14 +84,17 @@ class Searcher:
             self.index.set_direct_map_type(2)
         return np.asarray(self.index.reconstruct(wanted), np.float32)[None]
 
-    def _model(self) -> clip_model.ClipModel:
+    def _model(self) -> "ClipModel":
         clip: Any = self.snapshot.config["clip"]
-        spec = clip_model.ModelSpec(clip["model"], clip["pretrained"], clip["precision"])
+        spec = ModelSpec(clip["model"], clip["pretrained"], clip["precision"])
         recorded = self.snapshot.clip["weights_sha256"]
         if spec.identity()["weights_sha256"] != recorded:
             raise InputError(
-                f"the weights of {clip['model']} are not those the data set was made with (sha256 {recorded}); its vectors cannot be compared"
+                f"the weights of {clip['model']} are not those the data set was made with (sha256 {recorded}); "
+                "vectors of different models cannot be compared"
             )
+        from pipeline import clip_model  # loads torch: a search by URL or uid needs none
+
         return clip_model.load(spec, self.device)
 
     def _nearest(self, vectors: NDArray[Any], k: int) -> list[Hit]:
@@ -111,16 +116,6 @@ class Searcher:
             handle.seek(row["shard_offset"])
             members = read_members(handle.read(row["shard_bytes"]) + b"\0" * 1024)
         return next(data for name, data in members.items() if not name.endswith((".txt", ".json")))
-
-
-def thumbnail(data: bytes, side_px: int = 240) -> bytes:
-    """Return a small JPEG of a stored picture."""
-    with Image.open(BytesIO(data)) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((side_px, side_px))
-        out = BytesIO()
-        small.save(out, "JPEG", quality=85)
-    return out.getvalue()
 
 
 def as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:

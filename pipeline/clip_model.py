@@ -1,13 +1,9 @@
 """CLIP models: any open_clip architecture and tag, a local checkpoint, or the bundled tamis-mini; one copy a process."""
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,67 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pipeline.clip_spec import ModelSpec
 from pipeline.errors import ConfigError
-
-MINI = "tamis-mini"
-MINI_THRESHOLD_COS = 0.10
-"""Keeps 80 % of matched and removes 82 % of shuffled pairs of object-like pictures (see the model card)."""
 
 F16 = NDArray[np.float16]
 U8 = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What names a model; everything the embeddings depend on is in here or in the weights."""
-
-    model: str = MINI
-    pretrained: str | None = None
-    precision: str = "auto"
-
-    def identity(self) -> dict[str, Any]:
-        """Return what a stage's key needs: names, and the digest of local weights."""
-        path = self._weights()
-        weights = _sha256(path, path.stat().st_mtime_ns) if path is not None else None
-        return {
-            "model": self.model,
-            "pretrained": None if weights else self.pretrained,
-            "weights_sha256": weights,
-            "precision": self.precision,
-        }
-
-    def folder(self) -> Path | None:
-        """Return the folder of a local model, or None."""
-        if self.model == MINI:
-            return Path(str(files("pipeline.tamis_mini")))
-        if self.model.startswith("local-dir:"):
-            return Path(self.model.removeprefix("local-dir:")).resolve()
-        as_path = Path(self.model)
-        return as_path.resolve() if as_path.is_dir() else None
-
-    def _weights(self) -> Path | None:
-        folder = self.folder()
-        if folder is not None:
-            for name in (
-                "open_clip_model.safetensors",
-                "open_clip_pytorch_model.safetensors",
-                "open_clip_pytorch_model.bin",
-            ):
-                if (folder / name).is_file():
-                    return folder / name
-            raise ConfigError(f"clip.model: {folder} holds no open_clip weights (open_clip_model.safetensors)")
-        if self.pretrained is not None and self.pretrained.endswith((".pt", ".pth", ".bin", ".safetensors")):
-            path = Path(self.pretrained)
-            if not path.is_file():
-                raise ConfigError(f"clip.pretrained: no such file: {self.pretrained}")
-            return path
-        return None
-
-
-@lru_cache(maxsize=8)
-def _sha256(path: Path, mtime_ns: int) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 class ClipModel:

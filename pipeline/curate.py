@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import card, clip_model, copies_reduce, judging
+from pipeline import card, copies_reduce, judging
 from pipeline.batches import Plan
+from pipeline.clip_spec import ModelSpec
 from pipeline.config import Config
 from pipeline.ids import stable_hash, uid_digest
 from pipeline.pack import KeptPart, Slice, carry_over, pack, plan_shards, shard_key
@@ -152,7 +153,7 @@ def _snapshot(
 ) -> Snapshot:
     """Return the snapshot; conservation over the whole data set is checked by its reader, `tamis verify`."""
     decided = [part.decide for part in parts if part.decide]
-    spec = clip_model.ModelSpec(config.clip.model, config.clip.pretrained, config.clip.precision)
+    spec = ModelSpec(config.clip.model, config.clip.pretrained, config.clip.precision)
     threshold = judging.threshold_cos(config)
     public = config.model_dump(mode="json", exclude={"cluster", "dataset"})
     return Snapshot(

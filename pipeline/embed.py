@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from filters.vectorart import picture_stats
-from pipeline import clip_model
+from pipeline.clip_spec import ModelSpec
 from pipeline.config import ClipConfig
 from pipeline.rows import decode_stored
 from pipeline.stage import Draft, Outcome, Part, Stage
 from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.clip_model import ClipModel
 
 U8 = NDArray[np.uint8]
 F16 = NDArray[np.float16]
@@ -26,7 +29,7 @@ _TEXT_BATCH = 256
 
 def stage(config: ClipConfig) -> Stage:
     """Return the stage; inputs are the candidates part and one fetch part."""
-    spec = clip_model.ModelSpec(config.model, config.pretrained, config.precision)
+    spec = ModelSpec(config.model, config.pretrained, config.precision)
     return Stage(
         name="embed",
         fn=lambda draft: _embed(draft, spec, config),
@@ -35,11 +38,13 @@ def stage(config: ClipConfig) -> Stage:
     )
 
 
-def _embed(draft: Draft, spec: clip_model.ModelSpec, config: ClipConfig) -> Outcome:
+def _embed(draft: Draft, spec: ModelSpec, config: ClipConfig) -> Outcome:
     candidates, fetched = draft.inputs
     rows = fetched.table(draft.store, columns=["uid", "reason", "tar_offset", "tar_bytes"])
     rows = rows.filter(pc.is_null(rows["reason"]))
     texts = _texts(candidates, rows["uid"], draft.store)
+    from pipeline import clip_model  # loads torch: only where there are pictures to look at
+
     model = clip_model.load(spec, config.device, config.compile)
     pictures, row_of = _distinct(rows)
     image_emb, stats = _embed_pictures(draft.store, fetched, pictures, model, config.batch)
@@ -71,7 +76,7 @@ def _distinct(rows: pa.Table) -> tuple[list[tuple[int, int]], NDArray[np.int64]]
 
 
 def _embed_pictures(
-    store: Store, fetched: Part, pictures: list[tuple[int, int]], model: clip_model.ClipModel, batch: int
+    store: Store, fetched: Part, pictures: list[tuple[int, int]], model: "ClipModel", batch: int
 ) -> tuple[F16, dict[str, NDArray[Any]]]:
     """Return f16[P,D] unit norm and the statistics of each picture; one batch is decoded while the last is in the model."""
     vectors: list[F16] = []
@@ -87,7 +92,7 @@ def _embed_pictures(
 
 
 def _prefetched(
-    store: Store, fetched: Part, pictures: list[tuple[int, int]], model: clip_model.ClipModel, batch: int
+    store: Store, fetched: Part, pictures: list[tuple[int, int]], model: "ClipModel", batch: int
 ) -> Iterator[tuple[U8, list[dict[str, float]]]]:
     def load(members: list[tuple[int, int]]) -> tuple[U8, list[dict[str, float]]]:
         pixels = np.empty((len(members), model.size_px, model.size_px, 3), np.uint8)
@@ -111,7 +116,7 @@ def _prefetched(
             yield waiting.result()
 
 
-def _embed_texts(texts: list[str], model: clip_model.ClipModel) -> F16:
+def _embed_texts(texts: list[str], model: "ClipModel") -> F16:
     """Return f16[N,D] unit norm; equal texts are embedded once, in order of length so that batches pad little."""
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     vectors = [model.texts(distinct[i : i + _TEXT_BATCH]) for i in range(0, len(distinct), _TEXT_BATCH)]

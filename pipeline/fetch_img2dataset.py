@@ -113,7 +113,7 @@ def _download(items: Sequence[tuple[int, str]], options: FetchOptions, folder: P
         out.write_table(listed)
     quality = 6 if options.encode_format == "png" else options.encode_quality
 
-    class Careful(Resizer):  # type: ignore[misc, valid-type]
+    class Careful(Resizer):  # type: ignore[misc]
         """img2dataset's resizer, which by itself decodes 30,000×30,000 pixels before it finds them too many."""
 
         def __call__(self, stream: Any, *arguments: Any) -> Any:
@@ -167,7 +167,8 @@ def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool) -> type:
             fate.width_px, fate.height_px = meta["width"], meta["height"]
             fate.original_width_px, fate.original_height_px = meta["original_width"], meta["original_height"]
             if options.hashes:
-                _hash(picture, fate)
+                whole = options.resize_mode not in ("center_crop", "border")
+                _hash(picture, fate, (meta["original_width"], meta["original_height"]) if whole else None)
             fate.slot = spool.add(picture)
 
         def close(self) -> None:
@@ -176,11 +177,11 @@ def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool) -> type:
     return Writer
 
 
-def _hash(picture: bytes, fate: Fate) -> None:
+def _hash(picture: bytes, fate: Fate, original: tuple[int, int] | None) -> None:
     decoded = image.decode(picture, image.Shape(mode="no"))
     if isinstance(decoded, image.Decoded):
         fate.phash64 = perceptual.phash64(perceptual.gray(decoded.view))
-        fate.pdq256, fate.pdq_quality = perceptual.pdq256(decoded.view)
+        fate.pdq256, fate.pdq_quality = perceptual.pdq256(decoded.view, original)
 
 
 def trouble_of(message: str) -> Trouble:

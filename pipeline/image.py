@@ -198,7 +198,7 @@ def _decode_pillow(data: bytes, name: str, shape: Shape, gate: PixelGate) -> Dec
             orientation = image.getexif().get(0x0112, 1)
             pixels = _on_white(image)
             size = image.size
-            image.close()  # type: ignore[no-untyped-call]  # its buffer is not needed beside ours
+            image.close()  # its buffer is not needed beside ours
             return _finish(pixels, shape, size, orientation, name, frames)
 
 

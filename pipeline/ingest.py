@@ -92,6 +92,6 @@ def _report(run: Run, stage: str, future: Future) -> None:
     if future.status != "finished":
         return
     found: Any = future.result()
-    parts: list[Part] = [found.scores] if isinstance(found, PartFiles) else found
+    parts: list[Part] = found if isinstance(found, list) else [found.scores]
     dropped = stage_counts(parts) if stage != "score" else {}
     run.progress.done(stage, sum(part.rows for part in parts), dropped, sum(part.seconds for part in parts))

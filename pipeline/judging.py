@@ -16,7 +16,7 @@ from filters.language import language, languages
 from filters.size import size
 from filters.text import text
 from filters.vectorart import vectorart
-from pipeline.clip_model import MINI, MINI_THRESHOLD_COS
+from pipeline.clip_spec import MINI, MINI_THRESHOLD_COS
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.fetch import FetchOptions
@@ -152,36 +152,30 @@ def boilerplate_stage() -> Stage:
     """Return the reduce that counts repeated texts: parts → text hash, pictures, domains (texts seen once are left out)."""
 
     def count(draft: Draft) -> Outcome:
-        total = None
+        total = _PAIR_COUNTS.empty_table()
         rows_in = 0
         for part in draft.inputs:
             rows = part.table(draft.store, columns=["url", "text", "domain"])
             rows_in += rows.num_rows
             hashes = pa.array([_text_hash(t) for t in rows["text"].to_pylist()], pa.uint64())
-            urls = pa.table({"text_hash": hashes, "domain": rows["domain"], "url": rows["url"]})
-            pairs = urls.group_by(["text_hash", "domain"]).aggregate([("url", "count_distinct")])
-            small = pairs.group_by("text_hash").aggregate([("url_count_distinct", "sum"), ("domain", "count")])
-            small = small.rename_columns(["text_hash", "text_count", "text_domains"])
-            total = small if total is None else _merge([total, small])
+            domains = pa.array([_text_hash(d) for d in rows["domain"].to_pylist()], pa.uint64())
+            pairs = pa.table({"text": hashes, "domain": domains, "url": rows["url"]}).group_by(["text", "domain"])
+            counted = pairs.aggregate([("url", "count_distinct")]).rename_columns(
+                _PAIR_COUNTS.names
+            )  # a URL is in one part
+            both = pa.concat_tables([total, counted.cast(_PAIR_COUNTS)]).group_by(["text", "domain"])
+            total = both.aggregate([("pictures", "sum")]).rename_columns(_PAIR_COUNTS.names)
             if total.num_rows > _EXACT_TEXTS:
-                total = total.filter(pc.greater(total["text_count"], 1))
-        if total is None:
-            total = pa.table({n: pa.array([], t) for n, t in _COUNT_TYPES.items()})
-        total = total.filter(pc.greater(total["text_count"], 1)).sort_by("text_hash")
-        draft.table(total.select(list(_COUNT_TYPES)).cast(pa.schema(list(_COUNT_TYPES.items()))))
+                total = total.filter(pc.greater(total["pictures"], 1))
+        texts = total.group_by("text").aggregate([("pictures", "sum"), ("domain", "count")])
+        texts = texts.rename_columns(["text_hash", "text_count", "text_domains"])
+        draft.table(texts.filter(pc.greater(texts["text_count"], 1)).sort_by("text_hash"))
         return Outcome(rows_in, rows_in)
 
     return Stage("boilerplate", count, {})
 
 
-_COUNT_TYPES = {"text_hash": pa.uint64(), "text_count": pa.int64(), "text_domains": pa.int64()}
-
-
-def _merge(tables: Sequence[pa.Table]) -> pa.Table:
-    """Add counts up. A domain spread over parts counts once a part, which only makes a text look less repeated."""
-    both = pa.concat_tables([t.select(list(_COUNT_TYPES)) for t in tables])
-    merged = both.group_by("text_hash").aggregate([("text_count", "sum"), ("text_domains", "sum")])
-    return merged.rename_columns(list(_COUNT_TYPES))
+_PAIR_COUNTS = pa.schema([("text", pa.uint64()), ("domain", pa.uint64()), ("pictures", pa.int64())])
 
 
 def picture_scores(config: Config) -> Scoring:

@@ -67,6 +67,8 @@ def _keep(data: bytes, fate: Fate, options: FetchOptions, gate: image.PixelGate,
     fate.height_px, fate.width_px = decoded.pixels.shape[:2]
     if options.hashes:
         fate.phash64 = perceptual.phash64(perceptual.gray(decoded.view))
-        fate.pdq256, fate.pdq_quality = perceptual.pdq256(decoded.view)
+        fate.pdq256, fate.pdq_quality = perceptual.pdq256(
+            decoded.view, (decoded.original_width_px, decoded.original_height_px)
+        )
     stored = image.encode(decoded.pixels, options.encode_format, quality=options.encode_quality)
     fate.slot = spool.add(stored)

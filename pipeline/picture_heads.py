@@ -12,7 +12,7 @@ import pyarrow as pa
 from filters import heads
 from filters.base import Filter
 from filters.heads import Scorer
-from pipeline import clip_model
+from pipeline.clip_spec import ModelSpec
 from pipeline.config import ClipConfig, FiltersConfig, ZeroShotConfig
 from pipeline.errors import ConfigError
 from pipeline.heads import load_head
@@ -51,11 +51,13 @@ def _from_file(name: str, file: str, make: Callable[..., Filter], probability: b
 
 def _from_prompts(name: str, prompts: ZeroShotConfig, clip: ClipConfig) -> Head:
     """Make a head of prompts. The model is loaded when the first picture is scored, not for a decision."""
-    spec = clip_model.ModelSpec(clip.model, clip.pretrained, clip.precision)
+    spec = ModelSpec(clip.model, clip.pretrained, clip.precision)
     loaded: list[Scorer] = []
 
     def scorer(embeddings: heads.Vectors) -> Any:
         if not loaded:
+            from pipeline import clip_model
+
             model = clip_model.load(spec, clip.device)
             positive, negative = (model.texts(p).astype(np.float32) for p in (prompts.positive, prompts.negative))
             loaded.append(heads.zero_shot(positive, negative))

@@ -5,6 +5,7 @@ rendition than in the WARC. Repeated headers come as an array (ia-web-commons, M
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.sightings import Batcher, Counts, Item, ReadOptions
 from pipeline.warc_records import open_stream, records
 
 _MAX_RECORD_BYTES = 64 << 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _IMG = "IMG@/src"
 
 
@@ -128,9 +130,9 @@ def _decode(raw: bytes) -> _Record:
         return _DECODER.decode(raw)
     except msgspec.ValidationError:
         raise
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         lenient: Any = json.loads(raw.decode("utf-8", "replace"), strict=False)
-        return _DECODER.decode(json.dumps(lenient, ensure_ascii=False).encode("utf-8", "replace"))
+        return _DECODER.decode(_SURROGATE.sub("\ufffd", json.dumps(lenient, ensure_ascii=False)))
 
 
 def _page(html: _Html, url: str, headers: Sequence[tuple[str, str]], options: ReadOptions, *, licensed: bool) -> Page:

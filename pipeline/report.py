@@ -11,7 +11,7 @@ from pipeline import figures
 from pipeline.config import keys
 from pipeline.errors import InputError
 from pipeline.pack import shard_files
-from pipeline.pages import render
+from pipeline.pages import render, thumbnail
 from pipeline.reasons import meaning
 from pipeline.report_data import COS_EDGES, PX_EDGES, Facts, Work, balance, flat, gather
 from pipeline.report_galleries import SHOWN
@@ -44,8 +44,19 @@ class Line:
     good: bool = True
 
 
-def build(store: Store, out: Path, number: int | None = None) -> Path:
-    """Write the report of a snapshot (the newest one, unless a number is given) and return its path."""
+@dataclass(frozen=True)
+class Search:
+    """A question asked of the data set, and what it answered: cosine, text and picture (bytes), nearest first."""
+
+    query: str
+    hits: Sequence[tuple[float, str, bytes]]
+
+
+def build(store: Store, out: Path, number: int | None = None, searches: Sequence[Search] = ()) -> Path:
+    """Write the report of a snapshot (the newest one, unless a number is given) and return its path.
+
+    `searches` were made by the caller, who knows the index; the report only shows them.
+    """
     snapshot = _snapshot(store, number)
     facts = gather(store, snapshot)
     groups = largest_groups(store, facts)
@@ -63,6 +74,7 @@ def build(store: Store, out: Path, number: int | None = None) -> Path:
         shown=shown,
         groups=groups,
         thumbs=thumbnails(store, snapshot, wanted),
+        searches=[(s.query, [(cos, text, thumbnail(data)) for cos, text, data in s.hits]) for s in searches],
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")

@@ -11,7 +11,8 @@ Picture = NDArray[np.uint8]
 Mode = Literal["keep_ratio", "keep_ratio_largest", "border", "center_crop", "no"]
 
 WHITE = (255, 255, 255)
-# A scaled decode is taken only where this much is left to shrink: below, the second step costs more than it saves.
+# A scaled decode is taken only where this much is left to shrink. Delivered pictures against Lanczos from the full one,
+# compared with a full decode and INTER_AREA (tests/bench/bench_resize_quality.py): 1.15 to 1.3: -0.4 dB; above: +0.5 dB.
 MIN_RESIDUAL = 1.15
 # Five symmetric taps [b, a, 1-2a-2b, a, b] before bicubic sampling: they keep out what the smaller grid cannot hold.
 # Fitted per shrink factor on 28 photographs for the smallest error against Lanczos from the full picture.

@@ -14,7 +14,7 @@ from pipeline.sightings import Counts
 _SCAN_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 64 << 10
 _GZIP, _ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
-_PLAIN = re.compile(rb"(?:\A|(?<=\n))WARC/\d\.\d\r?\n")
+_PLAIN = re.compile(rb"WARC/\d\.\d\r?\n(?=[A-Za-z-]{1,64}:)")
 
 
 class Stream:
@@ -72,15 +72,16 @@ def records(
     """
     magic = _magic(stream)
     position: int | None = start if start == 0 else _next_start(stream, magic, start)
+    searching = False  # behind a break, where a false start is no further broken record
     while position is not None and (stop is None or position < stop):
         if position or stream.seekable():
             stream.seek(position)
-        last, whole = position, True
+        last, whole, seen = position, True, False
         try:
             for record in ArchiveIterator(
                 stream, parse_http=False, max_header_len=_MAX_HEADER_BYTES, strict_mode=False
             ):
-                last = max(last, record.stream_pos)
+                last, seen = max(last, record.stream_pos), True
                 if stop is not None and record.stream_pos >= stop:
                     return
                 yield record, record.stream_pos
@@ -90,9 +91,10 @@ def records(
             if stream.error is not None:
                 raise InputError(f"reading failed at {position} ({stream.error})") from error
             whole = False
-        if whole:
+        if whole and (seen or stream.size == 0):
             return
-        counts.bad_records += 1
+        counts.bad_records += seen or not searching
+        searching = True
         position = _next_start(stream, magic, last + 1) if stream.seekable() else None
         if position is None:
             counts.truncated_inputs += 1
@@ -125,7 +127,7 @@ def _next_start(stream: Stream, magic: bytes, position: int) -> int | None:
 def _first(window: bytes, magic: bytes) -> int | None:
     if magic == b"WARC":
         match = _PLAIN.search(window)
-        return match.start() if match and (match.start() or window.startswith(b"WARC/")) else None
+        return match.start() if match else None
     at = window.find(magic)
     while at >= 0:
         if magic != _GZIP or _is_record(window[at : at + 4096]):

@@ -72,7 +72,7 @@ def at(path: str, fate: str | None) -> Callable[[Handler], Handler]:
     return register
 
 
-def body(path: str, fate: str | None, make: Callable[[], bytes], **headers: str) -> None:
+def body(path: str, fate: str | None, make: Callable[[], bytes], **headers: Any) -> None:
     """Serve bytes at a path; they are made once, when first asked for."""
     made: list[bytes] = []
 

@@ -2,9 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 from rich.console import Console
@@ -29,7 +30,7 @@ Ingest = Callable[..., Snapshot]
 Ask = Callable[[str, Sequence[str], int], list[Search]]
 
 
-def run_demo(folder: Path, ingest: Ingest, search: Search, *, quiet: bool = False) -> bool:
+def run_demo(folder: Path, ingest: Ingest, ask: Ask, *, quiet: bool = False) -> bool:
     """Run the demo in a folder (again is fine) and return whether every fate came true."""
     console = Console(quiet=quiet)
     folder = folder.resolve()
@@ -57,8 +58,7 @@ def run_demo(folder: Path, ingest: Ingest, search: Search, *, quiet: bool = Fals
     store = Store.open_url(config.dataset)
     verdict = compare(world.fates, outcomes(store, snapshot), requests)
     report = folder / "report.html"
-    found = [(query, search(config.dataset, query, 8)) for query in QUERIES]
-    build_report(store, report, searches=found)
+    build_report(store, report, searches=ask(config.dataset, QUERIES, 8))
     (folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1))
     _print(console, config, snapshot, verdict, report)
     return verdict.ok
@@ -67,7 +67,7 @@ def run_demo(folder: Path, ingest: Ingest, search: Search, *, quiet: bool = Fals
 def _origin(folder: Path) -> tuple[Origin, datetime, bool]:
     """Bind the port of the last time if it is free, and take its date and crawl, so that running again finds its work done."""
     remembered = folder / _MEMORY
-    known = json.loads(remembered.read_text()) if remembered.exists() else {"port": 0}
+    known: dict[str, Any] = json.loads(remembered.read_text()) if remembered.exists() else {"port": 0}
     try:
         origin = open_origin(known["port"])
     except OSError:

@@ -18,8 +18,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from filters import perceptual  # noqa: E402
-from pipeline import image, resize  # noqa: E402
+from filters import perceptual
+from pipeline import image, resize
 
 SIZES_PX = (128, 192, 224, 256, 320, 384)
 
@@ -65,7 +65,7 @@ def compare(data: bytes, size_px: int) -> dict[str, float] | None:
     best = np.asarray(Image.fromarray(full).resize(target, Image.Resampling.LANCZOS))
     eighths = resize.jpeg_eighths(width, height, target)
     unscaled = resize.resample(full, target)
-    pdq_full, pdq_ours = perceptual.pdq256(full), perceptual.pdq256(ours.view)
+    pdq_full, pdq_ours = perceptual.pdq256(full), perceptual.pdq256(ours.view, (width, height))
     phash = [perceptual.phash64(perceptual.gray(picture)) for picture in (full, ours.view)]
     return {
         "scaled": float(eighths < 8),
