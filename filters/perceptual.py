@@ -52,18 +52,26 @@ def pdq256(rgb: NDArray[np.uint8], original: tuple[int, int] | None = None) -> t
     height, width = rgb.shape[:2]
     full_width, full_height = original or (width, height)
     luma = np.asarray(cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2GRAY), np.float32)
-    across, down = _shrinking(full_width, width), _shrinking(full_height, height)
-    small = np.asarray(down @ luma @ across.T, np.float32)
+    small = _shrunk(_shrunk(luma, full_height).T, full_width).T
     low = _PDQ_DCT @ small @ _PDQ_DCT.T
     median = np.partition(low.ravel(), 127)[127]
     return np.packbits((low > median).ravel()[::-1]).tobytes(), _quality(small)
 
 
-@lru_cache(maxsize=4096)
-def _shrinking(full: int, given: int) -> Matrix:
-    """Return what PDQ does along one side of `full` pixels, of which `given` are here, f32[64,given].
+def _shrunk(rows: Matrix, full: int) -> Matrix:
+    """Bring f32[N,M], N rows of once `full`, to 64 rows as PDQ does.
 
-    That is: a running mean, twice, of which 64 samples are taken. Only the window's length needs the true size.
+    Sums over the few rows that count, and no matrix product: BLAS would start its threads for so little.
+    """
+    taken, weights = _shrinking(full, rows.shape[0])
+    return np.asarray(np.einsum("rkc,rk->rc", rows[taken], weights), np.float32)
+
+
+@lru_cache(maxsize=4096)
+def _shrinking(full: int, given: int) -> tuple[NDArray[np.int64], Matrix]:
+    """Return which of `given` pixels along a side of once `full` make PDQ's 64 samples, and how: i64[64,K], f32[64,K].
+
+    PDQ takes a running mean, twice, and of that 64 samples. Only the window's length needs the true size.
     """
     full = max(full, given)
     while full > max(_PDQ_EXACT_PX, given):  # a window of 16 pixels or more may be halved
@@ -79,7 +87,12 @@ def _shrinking(full: int, given: int) -> Matrix:
     rows = np.broadcast_to(np.arange(_PDQ_PX)[:, None], inner.shape)
     np.add.at(steps, (rows, low), share)
     np.add.at(steps, (rows, high), -share)
-    return _onto(np.cumsum(steps, axis=1)[:, :full], given)
+    weights = _onto(np.cumsum(steps, axis=1)[:, :full], given)
+    counts = weights > 1e-7  # sums that cancel leave dust
+    first, last = counts.argmax(axis=1), given - counts[:, ::-1].argmax(axis=1)
+    count = int((last - first).max())
+    at = np.minimum(first, given - count)[:, None] + np.arange(count)
+    return at, np.take_along_axis(weights, at, axis=1)
 
 
 def _onto(weights: NDArray[np.float64], given: int) -> Matrix:

@@ -22,6 +22,7 @@ _LUMA_LEVELS, _LUMA_MEAN_LEVELS, _CHROMA_MEAN_LEVELS = 40, 14.0, 14.0
 _MIN_LOCAL_CORRELATION = 0.5
 _FLAT_VARIANCE = 64.0
 _CONTENT_LEVELS = 24
+_FULL_CONTRAST_LEVELS, _LEAST_STRENGTH = 120.0, 0.25
 _MIN_CORRELATION = 0.4
 _MIN_OVERLAP = 0.55  # of the area of either picture
 _BAR_ROWS = 3
@@ -42,8 +43,8 @@ def _block_mean(planes: NDArray[np.int16]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(planes.astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _local_correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Correlate two planes around every pixel; 0 to 200 for -1 to 1, and 200 where both are flat."""
+def _local_correlation(a: NDArray[np.uint8], b: NDArray[np.uint8], flat: float) -> NDArray[np.uint8]:
+    """Correlate two planes around every pixel; 0 to 200 for -1 to 1, and 200 where both vary by less than `flat`."""
     side = max(3, a.shape[0] // 14 | 1), max(3, a.shape[1] // 14 | 1)
     x, y = a.astype(np.float32), b.astype(np.float32)
     sums = cv2.blur(np.dstack([x, y, x * x, y * y]), side[::-1])
@@ -51,8 +52,8 @@ def _local_correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np
     var_x = np.maximum(sums[..., 2] - sums[..., 0] ** 2, 0)
     var_y = np.maximum(sums[..., 3] - sums[..., 1] ** 2, 0)
     # the floor keeps one flat side from giving any value whatever
-    correlation = np.clip(cross / np.maximum(np.sqrt(var_x * var_y), _FLAT_VARIANCE / 2), -1, 1)
-    correlation[np.maximum(var_x, var_y) <= _FLAT_VARIANCE] = 1.0
+    correlation = np.clip(cross / np.maximum(np.sqrt(var_x * var_y), flat / 2), -1, 1)
+    correlation[np.maximum(var_x, var_y) <= flat] = 1.0
     return np.asarray(np.round((correlation + 1) * 100), np.uint8)
 
 
@@ -67,13 +68,18 @@ def compare_blocks(left: Pixels, right: Pixels) -> tuple[Blocks, Blocks]:
         np.maximum(cv2.subtract(a, b_high), cv2.subtract(b_low, a)),
         np.maximum(cv2.subtract(b, a_high), cv2.subtract(a_low, b)),
     )
-    texture = np.maximum(cv2.subtract(a_high, a_low), cv2.subtract(b_high, b_low))
+    texture = _block_max(np.maximum(cv2.subtract(a_high, a_low), cv2.subtract(b_high, b_low)))
+    # a faint drawing differs from another faint one by few levels, so limits shrink with what there is to see
+    seen = texture[texture > _CONTENT_LEVELS * _LEAST_STRENGTH]
+    contrast = float(np.percentile(seen, 75)) if seen.size else _FULL_CONTRAST_LEVELS
+    strength = float(np.clip(contrast / _FULL_CONTRAST_LEVELS, _LEAST_STRENGTH, 1.0))
     means = np.abs(_block_mean(one.astype(np.int16) - two))
-    bad = _block_max(beyond) > _LUMA_LEVELS
-    bad |= (means[..., 0] > _LUMA_MEAN_LEVELS) | (means[..., 1:].max(axis=2) > _CHROMA_MEAN_LEVELS)
-    unlike = 200 - _local_correlation(a, b)
+    bad = _block_max(beyond) > _LUMA_LEVELS * strength
+    bad |= means[..., 0] > _LUMA_MEAN_LEVELS * strength
+    bad |= means[..., 1:].max(axis=2) > _CHROMA_MEAN_LEVELS
+    unlike = 200 - _local_correlation(a, b, _FLAT_VARIANCE * strength**2)
     bad |= _block_max(unlike) > round((1 - _MIN_LOCAL_CORRELATION) * 100)
-    return bad, _block_max(texture) > _CONTENT_LEVELS
+    return bad, texture > _CONTENT_LEVELS * strength
 
 
 def _explanations(bad: Blocks) -> Iterator[Blocks]:

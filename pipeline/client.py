@@ -133,6 +133,7 @@ class Client:
             max_field_size=_LINE_BYTES,
             max_headers=_MAX_HEADERS,
         )
+        self._session._retry_connection = False  # aiohttp would ask twice at once; trying again is ours, with pauses
         return self
 
     async def __aexit__(

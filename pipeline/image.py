@@ -17,14 +17,14 @@ import numpy as np
 import simplejpeg
 
 from pipeline import resize, sniff
-from pipeline.resize import Mode, Picture
+from pipeline.resize import Mode, Picture, Scratch
 
 MAX_PX = 89_478_485  # Pillow's own bound: a quarter of a gibibyte at three bytes a pixel
 MAX_JPEG_SCANS = 100  # each scan of a progressive JPEG costs a pass over all coefficients; real ones have about ten
 _BLOCK_PX = 4_000_000
-# What decoders are known to raise on hostile bytes. Pillow's plugins let these out of their parsers.
+# What decoders raise on hostile bytes, and what besides Pillow's plugins let out of their parsers.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
-_BROKEN_PARSERS = (OverflowError, IndexError, KeyError, TypeError)
+_BROKEN_PARSERS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError)
 _PLUGINS = {
     "jpeg": "JpegImagePlugin",
     "png": "PngImagePlugin",
@@ -111,18 +111,22 @@ def examine(data: bytes, max_px: int) -> Refusal | None:
     return _refuse_size(*claimed, max_px) if claimed else None
 
 
-def decode(data: bytes, shape: Shape, gate: PixelGate = _UNGATED) -> Decoded | Refusal:
-    """Decode, orient, put on white and resize a picture; limits are checked before any pixel is decoded."""
+def decode(data: bytes, shape: Shape, gate: PixelGate = _UNGATED, scratch: Scratch | None = None) -> Decoded | Refusal:
+    """Decode, orient, put on white and resize a picture; limits are checked before any pixel is decoded.
+
+    With `scratch`, the pixels returned are good until the next call with the same one.
+    """
+    scratch = scratch or Scratch()
     if refusal := examine(data, shape.max_px):
         return refusal
     name = sniff.kind(data)
     try:
         if name == "jpeg":
-            return _decode_jpeg(data, shape, gate)
-        return _decode_pillow(data, name, shape, gate)
+            return _decode_jpeg(data, shape, gate, scratch)
+        return _decode_pillow(data, name, shape, gate, scratch)
     except MemoryError:
         return Refusal("too_many_px", "the decoder ran out of memory")
-    except (*_BROKEN, *_BROKEN_PARSERS, cv2.error, Warning) as error:
+    except (*_BROKEN, cv2.error, Warning) as error:
         return _broken(data, name, error)
 
 
@@ -146,60 +150,68 @@ def _broken(data: bytes, name: str, error: BaseException) -> Refusal:
     return Refusal("decode_failed", detail)
 
 
-def _decode_jpeg(data: bytes, shape: Shape, gate: PixelGate) -> Decoded | Refusal:
+def _decode_jpeg(data: bytes, shape: Shape, gate: PixelGate, scratch: Scratch) -> Decoded | Refusal:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError:  # subsampling that TurboJPEG has no name for, or no JPEG; libjpeg itself may know
-        return _decode_pillow(data, "jpeg", shape, gate)
+    except (ValueError, KeyError):  # sampling or colours that TurboJPEG has no name for; libjpeg itself may know
+        return _decode_pillow(data, "jpeg", shape, gate, scratch)
     if refusal := _refuse_size(width, height, shape.max_px):
         return refusal
     if (scans := data.count(b"\xff\xda")) > MAX_JPEG_SCANS:
         return Refusal("decode_failed", f"jpeg: {scans} scans")
     if colours in ("CMYK", "YCCK"):
-        return _decode_pillow(data, "jpeg", shape, gate)
+        return _decode_pillow(data, "jpeg", shape, gate, scratch)
     target, view_target = _targets(width, height, shape)
     largest = max(target, view_target)
     eighths = resize.jpeg_eighths(width, height, largest)
     with gate.hold(width * height * eighths * eighths // 64):
-        pixels = _jpeg_pixels(data, width, height, eighths)
+        with _parser_faults():
+            pixels = _jpeg_pixels(data, width, height, eighths, scratch)
         span = (width * eighths / 8, height * eighths / 8)
-        return _finish(pixels, shape, (width, height), sniff.jpeg_orientation(data), "jpeg", 1, span)
+        return _finish(pixels, shape, (width, height), sniff.jpeg_orientation(data), "jpeg", 1, scratch, span)
 
 
-def _jpeg_pixels(data: bytes, width: int, height: int, eighths: int) -> Picture:
-    wanted = {}
+def _jpeg_pixels(data: bytes, width: int, height: int, eighths: int, scratch: Scratch) -> Picture:
+    scaled_width, scaled_height = -(-width * eighths // 8), -(-height * eighths // 8)
+    how: dict[str, Any] = {"colorspace": "RGB", "buffer": scratch.flat("decoded", scaled_width * scaled_height * 3)}
     if eighths < 8:
-        wanted = {
-            "min_width": -(-width * eighths // 8),
-            "min_height": -(-height * eighths // 8),
-            "min_factor": 8 / eighths,
-        }
+        how |= {"min_width": scaled_width, "min_height": scaled_height, "min_factor": 8 / eighths}
     try:
-        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", **wanted), np.uint8)
+        return np.asarray(simplejpeg.decode_jpeg(data, **how), np.uint8)
     except ValueError as error:
         if not any(word in str(error) for word in _BENIGN):
             raise
-        return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=False, **wanted), np.uint8)
+        return np.asarray(simplejpeg.decode_jpeg(data, strict=False, **how), np.uint8)
 
 
-def _decode_pillow(data: bytes, name: str, shape: Shape, gate: PixelGate) -> Decoded | Refusal:
+@contextmanager
+def _parser_faults() -> Iterator[None]:
+    """Turn what decoders stumble over into ValueError; around them alone, so as to hide no fault of ours."""
+    try:
+        yield
+    except _BROKEN_PARSERS as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _decode_pillow(data: bytes, name: str, shape: Shape, gate: PixelGate, scratch: Scratch) -> Decoded | Refusal:
     from PIL import Image
 
     importlib.import_module(f"PIL.{_PLUGINS[name]}")
-    with Image.open(io.BytesIO(data), formats=[name.upper()]) as image:
-        width, height = image.size
-        if refusal := _refuse_size(width, height, shape.max_px):
-            return refusal
-        # TIFF and GIF are counted without Pillow or not at all: it walks every page, however many a file claims.
-        counted = {"gif": lambda: sniff.gif_frames(data), "tiff": lambda: 1}
-        frames = counted.get(name, lambda: int(getattr(image, "n_frames", 1)))()
-        with gate.hold(width * height):
+    frames = 1  # TIFF's pages are not counted, and GIF's not by Pillow: it walks however many a file claims
+    with _parser_faults():
+        image: Any = Image.open(io.BytesIO(data), formats=[name.upper()])
+        if name != "tiff":
+            frames = sniff.gif_frames(data) if name == "gif" else int(getattr(image, "n_frames", 1))
+    if refusal := _refuse_size(image.width, image.height, shape.max_px):
+        return refusal
+    with gate.hold(image.width * image.height):
+        with _parser_faults():
             image.load()
             orientation = image.getexif().get(0x0112, 1)
-            pixels = _on_white(image)
             size = image.size
+            pixels = _on_white(image)
             image.close()  # its buffer is not needed beside ours
-            return _finish(pixels, shape, size, orientation, name, frames)
+        return _finish(pixels, shape, size, orientation, name, frames, scratch)
 
 
 def _on_white(image: Any) -> Picture:
@@ -239,13 +251,14 @@ def _finish(
     orientation: int,
     name: str,
     frames: int,
+    scratch: Scratch,
     span: tuple[float, float] | None = None,
 ) -> Decoded:
     target, view_target = _targets(*size, shape)
-    resized = resize.orient(resize.resample(pixels, target, span=span), orientation)
+    resized = resize.orient(resize.resample(pixels, target, span=span, scratch=scratch), orientation)
     view = resized
     if view_target != target:
-        view = resize.orient(resize.resample(pixels, view_target, span=span), orientation)
+        view = resize.orient(resize.resample(pixels, view_target, span=span, scratch=scratch), orientation)
     width, height = size[::-1] if orientation in (5, 6, 7, 8) else size
     framed = resize.frame(resized, size_px=shape.size_px, mode=shape.mode)
     return Decoded(framed, view, width, height, name, frames)

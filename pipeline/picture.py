@@ -1,12 +1,14 @@
 """From the bytes of one response to a stored picture and the facts about it; runs in a decoding thread."""
 
 import hashlib
+import threading
 from dataclasses import dataclass
 
 from filters import perceptual
 from pipeline import image
 from pipeline.client import inflate
 from pipeline.fetch_options import FetchOptions
+from pipeline.resize import Scratch
 from pipeline.spool import Slot, Spool
 from pipeline.trouble import Trouble
 
@@ -41,6 +43,16 @@ class Fate:
         self.reason, self.transient, self.detail = trouble.reason, trouble.transient, trouble.detail
 
 
+_OWN = threading.local()
+
+
+def _scratch() -> Scratch:
+    """Return this thread's memory for pixels."""
+    if not hasattr(_OWN, "scratch"):
+        _OWN.scratch = Scratch()
+    return _OWN.scratch  # type: ignore[no-any-return]
+
+
 def keep(body: bytes, encoding: str, fate: Fate, options: FetchOptions, gate: image.PixelGate, spool: Spool) -> None:
     """Hash, decode, resize, encode and spool one picture, and write into `fate` what became of it."""
     try:
@@ -59,7 +71,7 @@ def _keep(data: bytes, fate: Fate, options: FetchOptions, gate: image.PixelGate,
         raise Trouble("empty_body", "nothing after unpacking")
     if len(data) < options.min_original_bytes:
         raise Trouble("image_small_bytes", f"{len(data)} bytes, fewer than {options.min_original_bytes}")
-    decoded = image.decode(data, options.shape, gate)
+    decoded = image.decode(data, options.shape, gate, _scratch())
     if isinstance(decoded, image.Refusal):
         raise Trouble(decoded.reason, decoded.detail)
     fate.format, fate.frames = decoded.format, decoded.frames

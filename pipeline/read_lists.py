@@ -23,6 +23,7 @@ from pipeline.sightings import BATCH_ROWS, Batcher, Counts, Item, ReadOptions
 __all__ = ["is_img2dataset", "read", "read_img2dataset", "split"]
 
 _PACKED = (".gz", ".zst", ".bz2")
+_BAD_DATA = ("compress", "invalid data stream")  # what Arrow's zstd and bz2 say in an OSError
 _MAX_FIELD_CHARS = 1 << 20
 
 Row = tuple[Any, Any]
@@ -104,7 +105,7 @@ def _rows(
     except (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowInvalid):
         counts.truncated_inputs += 1  # what was unpacked up to the break has been read
     except OSError as error:
-        if packing and (packing == ".bz2" or "ecompress" in str(error)):  # bz2 and Arrow's zstd report bad data so
+        if packing and any(sign in str(error).lower() for sign in _BAD_DATA):
             counts.truncated_inputs += 1
             return
         raise InputError(f"{uri}: cannot be read ({error})") from error
@@ -214,7 +215,7 @@ def _json_rows(lines: IO[str], uri: str, options: ReadOptions, counts: Counts) -
             continue
         try:
             row = decoder.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             row = _lenient(line)
         if not isinstance(row, dict):
             counts.bad_records += 1

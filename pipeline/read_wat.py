@@ -102,7 +102,7 @@ def _look(record: WarcRecord, batcher: Batcher, counts: Counts, options: ReadOpt
         found = _decode(raw)
     except OSError:
         return  # records() meets the same break and counts it
-    except ValueError:
+    except (ValueError, RecursionError):
         counts.bad_records += 1
         return
     envelope = found.envelope

@@ -84,7 +84,7 @@ def body(path: str, fate: str | None, make: Callable[[], bytes], **headers: Any)
     at(path, fate)(handler)
 
 
-def redirect(path: str, fate: str | None, target: str, **headers: str) -> None:
+def redirect(path: str, fate: str | None, target: str, **headers: Any) -> None:
     """Serve a redirect; `{port}` in the target becomes the server's port."""
 
     def handler(wire: Wire, request: Request) -> None:

@@ -32,7 +32,7 @@ def rasterise(path: Path, *, width_px: int) -> Picture:
     """Rasterise an SVG file onto white, u8[H,W,3] RGB."""
     import resvg_py
 
-    return decode(bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=width_px, background="#ffffff")))
+    return decode(bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=width_px, background="#ffffff", dpi=96.0)))
 
 
 def decode(data: bytes) -> Picture:

@@ -72,13 +72,13 @@ def _add(writer: Any, url: str, content_type: str, body: bytes) -> None:
 
 
 def config(path: Path, dataset: str, inputs: Sequence[Path | str], **sections: dict[str, Any]) -> Path:
-    """Write a run's configuration; CLIP keeps all, small parts, two workers."""
+    """Write a run's configuration; CLIP keeps all, small parts, one worker."""
     settings: dict[str, dict[str, Any]] = {
         "candidates": {"part_rows": 10},
         "text": {"max_pictures": 1000},
         "clip": {"threshold": -1.0},
         "pack": {"shard_samples": 15},
-        "cluster": {"workers": 2},
+        "cluster": {"workers": 1},
     }
     for name, values in sections.items():
         settings[name] = {**settings.get(name, {}), **values}

@@ -11,18 +11,19 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.neighbours import cosine_pairs  # noqa: E402
+from pipeline.neighbours import cosine_pairs
 
 ROWS, DIMENSIONS, THEMES, LEAST_COS = 100_000, 256, 2_000, 0.9
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def _unit(rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
@@ -37,7 +38,7 @@ def made_embeddings(seed: int = 0) -> NDArray[np.float16]:
     centres = _unit(0.58 * themes[theme] + _unit(rng.standard_normal((len(sizes), DIMENSIONS), np.float32)))
     family = np.repeat(np.arange(len(sizes)), sizes)[:ROWS]
     # members at cosine c to the centre have c² to each other
-    spread = np.sqrt(rng.uniform(0.85, 0.99, len(sizes))).astype(np.float32)[family]
+    spread = np.sqrt(rng.uniform(0.85, 0.99, len(sizes)))[family].astype(np.float32)
     noise = _unit(rng.standard_normal((ROWS, DIMENSIONS), np.float32))
     rows = _unit(centres[family] + noise * (np.sqrt(1 - spread**2) / spread)[:, None])
     return rows[rng.permutation(ROWS)].astype(np.float16)

@@ -29,7 +29,9 @@ def codes(rng: np.random.Generator, rows: int, width: int) -> np.ndarray[tuple[i
 
 @pytest.mark.parametrize(("width", "radius"), [(8, 10), (32, 31), (8, 0)])
 @pytest.mark.parametrize("exact_rows", [10_000, 10])
-def test_hamming_pairs_are_those_of_brute_force_however_they_are_found(width: int, radius: int, exact_rows: int) -> None:
+def test_hamming_pairs_are_those_of_brute_force_however_they_are_found(
+    width: int, radius: int, exact_rows: int
+) -> None:
     rows = codes(np.random.default_rng(width + radius), 600, width)
     apart = np.unpackbits(rows[:, None] ^ rows[None], axis=2).sum(axis=2)
     expected = np.argwhere(np.triu(apart <= radius, 1))
@@ -50,7 +52,9 @@ def test_many_equal_codes_are_linked_without_comparing_each_with_each() -> None:
     assert set(pairs.ravel().tolist()) == set(range(500))
 
 
-def made(rng: np.random.Generator, families: int, size: int, dimensions: int = 64) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
+def made(
+    rng: np.random.Generator, families: int, size: int, dimensions: int = 64
+) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
     centres = np.repeat(rng.standard_normal((families, dimensions)), size, axis=0)
     rows = centres + 0.3 * rng.standard_normal(centres.shape)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float16)
@@ -69,7 +73,9 @@ def test_cosine_pairs_in_blocks_are_those_of_brute_force_and_clusters_find_nearl
 
 def test_more_clusterings_never_lose_a_pair() -> None:
     emb = made(np.random.default_rng(1), 800, 2)
-    one, two, four = ({tuple(p) for p in cosine_pairs(emb, 0.85, exact_rows=100, clusterings=n, probes=1).tolist()} for n in (1, 2, 4))
+    one, two, four = (
+        {tuple(p) for p in cosine_pairs(emb, 0.85, exact_rows=100, clusterings=n, probes=1).tolist()} for n in (1, 2, 4)
+    )
     assert one <= two <= four
     assert len(one) < len(four)
 
@@ -88,7 +94,9 @@ def blank(rows: int) -> CopyFeatures:
     def zeros(width: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
         return np.zeros((rows, width), np.uint8)
 
-    return CopyFeatures(zeros(16), zeros(32), zeros(8), zeros(32), np.zeros(rows, np.int16), np.full((rows, 4), np.nan, np.float16))
+    return CopyFeatures(
+        zeros(16), zeros(32), zeros(8), zeros(32), np.zeros(rows, np.int16), np.full((rows, 4), np.nan, np.float16)
+    )
 
 
 def test_unknown_features_propose_nothing() -> None:
@@ -130,9 +138,9 @@ def test_each_picture_is_loaded_once_and_unreadable_ones_are_never_verified() ->
 
 
 def test_planted_copies_are_found_and_families_of_drawings_are_kept_apart() -> None:
-    names = sorted({*FAMILIES, *openmoji_names()[::90]})
+    names = sorted({*FAMILIES, *openmoji_names()[::150]})
     originals = [openmoji(name) for name in names]
-    planted = plant(originals, copied=8, seed=1)
+    planted = plant(originals, copied=5, seed=1)
     counts = count(
         find(features(planted.pictures, embed(planted.pictures)), planted.pictures.__getitem__),
         planted,
@@ -157,8 +165,8 @@ def test_groups_name_the_same_members_in_any_row_order() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_of_1500_drawings_and_1350_copies_recall_and_precision_reach_the_goal() -> None:
-    """Measured 2025-11: see DECISIONS.md; prints the table per transform."""
     names = openmoji_names()
     picked = sorted(np.random.default_rng(7).choice(names, 1_500, replace=False).tolist())
     originals = [openmoji(name) for name in picked]

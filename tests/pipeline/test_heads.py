@@ -1,5 +1,6 @@
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,8 @@ def test_a_file_that_is_no_head_is_a_format_error_that_names_it(tmp_path: Path, 
     "shapes", [{"bias": (1,)}, {"weight": (2, 3)}, {"0.weight": (2, 3), "1.weight": (1, 4)}, {"weight": (3,)}]
 )
 def test_tensors_that_make_no_head_are_refused(tmp_path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
-    np.savez(tmp_path / "head.npz", **{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    tensors: dict[str, Any] = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    np.savez(tmp_path / "head.npz", **tensors)
     with pytest.raises(FormatError, match="head"):
         load_head(tmp_path / "head.npz")
 

@@ -75,7 +75,9 @@ def test_names_that_leave_the_data_set_are_refused(store: Store) -> None:
         store.write("/etc/passwd", b"")
 
 
-def test_a_full_disk_is_explained_and_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_explained_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store.open_url(str(tmp_path))
     store.write("a", b"before")
 
