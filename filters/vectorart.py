@@ -24,15 +24,15 @@ def picture_stats(rgb: NDArray[np.uint8]) -> dict[str, float]:
         # nearest, since averaging would invent colours between two flat ones
         size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
         rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    steps = (rgb >> 4).astype(np.int32)
-    count = np.bincount((steps[..., 0] << 8 | steps[..., 1] << 4 | steps[..., 2]).ravel(), minlength=4096)
+    count = cv2.calcHist([rgb], [0, 1, 2], None, [16, 16, 16], [0, 256] * 3).ravel()
     share = count[count > 0] / count.sum()
     kernel = np.ones((3, 3), np.uint8)
-    span = cv2.subtract(cv2.dilate(rgb, kernel), cv2.erode(rgb, kernel)).max(axis=2)
+    red, green, blue = cv2.split(cv2.subtract(cv2.dilate(rgb, kernel), cv2.erode(rgb, kernel)))
+    span = np.asarray(cv2.max(cv2.max(red, green), blue))
     return {
         "picture_colours": float(2.0 ** -(share * np.log2(share)).sum()),
-        "picture_flat_frac": float((span <= _FLAT_LEVELS).mean()),
-        "picture_edge_frac": float((span >= _EDGE_LEVELS).mean()),
+        "picture_flat_frac": np.count_nonzero(span <= _FLAT_LEVELS) / span.size,
+        "picture_edge_frac": np.count_nonzero(span >= _EDGE_LEVELS) / span.size,
     }
 
 

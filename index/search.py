@@ -17,7 +17,6 @@ from filters.urls import canonical_url
 from index.build import folder, local_copy, read_record
 from index.hits import Hit
 from pipeline.clip_spec import ModelSpec
-from pipeline.embed import fit
 from pipeline.errors import InputError
 from pipeline.ids import faiss_id
 from pipeline.pack import read_members, shard_files
@@ -61,7 +60,7 @@ class Searcher:
         white = Image.new("RGBA", picture.size, "white")
         rgb = np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
         model = self._model()
-        return self._nearest(model.images(fit(rgb, model.size_px, model.resize_mode, model.interpolation)[None]), k)
+        return self._nearest(model.images(model.prepare(rgb)[None]), k)
 
     def by_url(self, url: str, k: int) -> list[Hit]:
         """Return the neighbours of the data set's own picture of that URL, itself first; InputError when it has none."""

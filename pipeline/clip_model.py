@@ -66,6 +66,28 @@ class ClipModel:
             vectors = self.encode_image((x - self.mean) / self.std)
         return _unit(vectors)
 
+    def prepare(self, rgb: U8) -> U8:
+        """Return a picture u8[H,W,3] as the model's preprocessing makes it, u8[S,S,3].
+
+        `longest` pads with white, `shortest` crops the middle, `squash` distorts (open_clip's resize modes). Resized by
+        torch's antialiased kernel on bytes, which gives Pillow's pixels within 2 levels in a third of the time.
+        """
+        height, width = rgb.shape[:2]
+        side, s = max(height, width) if self.resize_mode == "longest" else min(height, width), self.size_px
+        new_h, new_w = (
+            (s, s) if self.resize_mode == "squash" else (max(1, round(v * s / side)) for v in (height, width))
+        )
+        if (new_h, new_w) != (height, width):
+            planes = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+            mode = self.interpolation if self.interpolation in ("bicubic", "bilinear") else "bicubic"
+            planes = torch.nn.functional.interpolate(planes, size=(new_h, new_w), mode=mode, antialias=True)
+            rgb = planes[0].permute(1, 2, 0).numpy()
+        canvas = np.full((s, s, 3), 255, np.uint8)
+        left, top = (s - new_w) // 2, (s - new_h) // 2
+        source = rgb[max(0, -top) : max(0, -top) + s, max(0, -left) : max(0, -left) + s]
+        canvas[max(0, top) : max(0, top) + source.shape[0], max(0, left) : max(0, left) + source.shape[1]] = source
+        return canvas
+
     def texts(self, texts: Sequence[str]) -> F16:
         """Return f16[B,D] unit-norm embeddings of texts; what is over the context length is cut by the tokenizer."""
         tokens = self.tokenizer(list(texts)).to(self.device)

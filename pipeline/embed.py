@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image
 
 from filters.vectorart import picture_stats
 from pipeline.clip_spec import ModelSpec
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 U8 = NDArray[np.uint8]
 F16 = NDArray[np.float16]
 
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _TEXT_BATCH = 256
 
 
@@ -100,7 +98,7 @@ def _prefetched(
         for i, (offset, size) in enumerate(members):
             tar.seek(offset)
             rgb = decode_stored(tar.read(size))
-            pixels[i] = fit(rgb, model.size_px, model.resize_mode, model.interpolation)
+            pixels[i] = model.prepare(rgb)
             found.append(picture_stats(rgb))
         return pixels, found
 
@@ -124,23 +122,3 @@ def _embed_texts(texts: list[str], model: "ClipModel") -> F16:
         return model.texts(["-"])[:0]
     at = {text: i for i, text in enumerate(distinct)}
     return np.concatenate(vectors)[[at[text] for text in texts]]
-
-
-def fit(rgb: U8, size_px: int, resize_mode: str, interpolation: str) -> U8:
-    """Return the picture as the model's preprocessing makes it, u8[S,S,3]: `longest` pads with white, `shortest` crops the
-    middle, `squash` distorts (open_clip's resize modes).
-    """
-    height, width = rgb.shape[:2]
-    picture = Image.fromarray(rgb)
-    how = _RESAMPLING.get(interpolation, Image.Resampling.BICUBIC)
-    if resize_mode == "squash":
-        return np.asarray(picture.resize((size_px, size_px), how))
-    side = max(height, width) if resize_mode == "longest" else min(height, width)
-    new_w, new_h = (max(1, round(v * size_px / side)) for v in (width, height))
-    if (new_w, new_h) != (width, height):
-        picture = picture.resize((new_w, new_h), how)
-    left, top = (size_px - new_w) // 2, (size_px - new_h) // 2
-    canvas = np.full((size_px, size_px, 3), 255, np.uint8)
-    source = np.asarray(picture)[max(0, -top) : max(0, -top) + size_px, max(0, -left) : max(0, -left) + size_px]
-    canvas[max(0, top) : max(0, top) + source.shape[0], max(0, left) : max(0, left) + source.shape[1]] = source
-    return canvas

@@ -7,56 +7,21 @@ by `server.hosts` (FetchOptions.hosts), since no DNS knows them.
 import gzip
 import socket
 import ssl
-import struct
-import subprocess
 import tempfile
 import threading
 import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from tests import pictures
+from tests.hostile_wire import Request, Wire, certificate
 
 FATES: Final[dict[str, str | None]] = {}
 _HANDLERS: Final[dict[str, "Handler"]] = {}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a client asked."""
-
-    path: str
-    host: str
-    headers: dict[str, str]
-    hits: int  # how often this path has been asked for, this time included
-
-
-@dataclass
-class Wire:
-    """The connection, and the server that must be able to stop what never ends."""
-
-    sock: socket.socket
-    stopped: threading.Event
-
-    def send(self, data: bytes) -> None:
-        """Send all."""
-        self.sock.sendall(data)
-
-    def reply(self, body: bytes = b"", status: str = "200 OK", **headers: Any) -> None:
-        """Send a well-formed response."""
-        fields = {"Content-Length": str(len(body)), **{k.replace("_", "-"): v for k, v in headers.items()}}
-        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self.send(f"HTTP/1.1 {status}\r\n{head}\r\n".encode("latin-1") + body)
-
-    def reset(self) -> None:
-        """Break the connection with a RST."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise ConnectionAbortedError  # closing, with nothing to linger for, sends it
 
 
 Handler = Callable[[Wire, Request], None]
@@ -323,7 +288,7 @@ class Hostile:
     def __enter__(self) -> Self:
         self.port = self._listen(None)
         with tempfile.TemporaryDirectory() as folder:
-            self.tls_port = self._listen(_certificate(Path(folder)))
+            self.tls_port = self._listen(certificate(Path(folder)))
         with socket.socket() as probe:  # a port where nobody listens
             probe.bind(("127.0.0.1", 0))
             self.closed_port = probe.getsockname()[1]
@@ -409,13 +374,3 @@ class Hostile:
             seen = self.asked[f"{host.partition(':')[0]} {path}"]
             seen.append(time.monotonic())
             return Request(path, host, headers, len(seen))
-
-
-def _certificate(folder: Path) -> ssl.SSLContext:
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    files = ("-keyout", str(key), "-out", str(certificate), "-subj", "/CN=127.0.0.1")
-    subprocess.run(["openssl", "req", "-x509", *kind, *files], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
