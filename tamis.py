@@ -77,7 +77,7 @@ def _build_index(run: "Run", snapshot: "Snapshot") -> None:
     if snapshot.rows == 0:
         return
     with run.progress.step("index"):
-        run.engine.submit(build, run.store, snapshot).result()
+        run.engine.one(build, run.store, snapshot)
 
 
 def _print_outcome(dataset: str, snapshot: "Snapshot") -> None:
@@ -125,7 +125,7 @@ def verify(dataset: Dataset, as_json: Json = False) -> None:
     )
     findings = check(store, note)
     if as_json:
-        print(json.dumps(findings.__dict__, indent=1))
+        print(json.dumps({name: value for name, value in vars(findings).items() if name != "broken"}, indent=1))
     else:
         print(
             f"{findings.parts:,} parts, {findings.files:,} files, {findings.samples:,} samples, {findings.bytes / 1e6:,.1f} MB read"
@@ -258,8 +258,9 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    if code == 130:  # typer's own answer to Ctrl-C
         print("\ntamis: stopped. What is finished is kept; run the same command again to go on.", file=sys.stderr)
-        sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -57,7 +57,9 @@ def lay_out(run_: Run, units: Sequence[Unit]) -> Plan:
     root = _root(run_.config)
     chain = _chain(run_.store, root, {part.key for part in extracts})
     done = {key for batch in chain for key in batch.extracts}
-    layouts = [part for batch in chain for part in _load(run_.store, batch)]
+    layouts: list[Part] = []
+    for batch in chain:
+        layouts += _load(run_, batch, [part for part in extracts if part.key in batch.extracts], layouts)
     fresh = [part for part in extracts if part.key not in done]
     if fresh:
         made = _lay_out(run_, fresh, layouts)
@@ -125,10 +127,17 @@ def _chain(store: Store, root: str, units: set[str]) -> list[Batch]:
         chain.append(max(following, key=lambda batch: (len(batch.extracts), batch.key)))
 
 
-def _load(store: Store, batch: Batch) -> list[Part]:
-    parts = [find(store, "layout", key) for key in batch.layouts]
-    if any(part is None for part in parts):
-        raise FormatError(
-            f"{store.uri('layout')}: a layout of batch {batch.key} is missing; restore it, or delete {_FOLDER}/ and run again"
-        )
-    return [part for part in parts if part is not None]
+def _load(run_: Run, batch: Batch, extracts: Sequence[Part], before: Sequence[Part]) -> list[Part]:
+    """Return the layouts of a batch; where one of its parts is gone, it is laid out again."""
+    store = run_.store
+    have = {
+        name.rsplit("/", 1)[1].removesuffix(".json") for name in store.names("candidates") if name.endswith(".json")
+    }
+    found = [find(store, "layout", key) for key in batch.layouts]
+    whole = [part for part in found if part is not None and {p["key"] for p in part.facts["parts"]} <= have]
+    if len(whole) == len(batch.layouts):
+        return whole
+    for part in found:
+        if part is not None and part not in whole:
+            store.delete(part.record)
+    return _lay_out(run_, extracts, before)

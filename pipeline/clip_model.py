@@ -53,8 +53,10 @@ class ClipModel:
         self.std = torch.tensor(std, device=self.device).view(1, 3, 1, 1) * 255
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        use = self.spec.precision == "bfloat16" or (self.spec.precision == "auto" and self.device.type == "cuda")
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if use else nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self._uses_bfloat16() else nullcontext()
+
+    def _uses_bfloat16(self) -> bool:
+        return self.spec.precision == "bfloat16" or (self.spec.precision == "auto" and self.device.type == "cuda")
 
     def images(self, pixels: U8) -> F16:
         """Return f16[B,D] unit-norm embeddings of u8[B,S,S,3] RGB pictures, already of the model's size."""
@@ -97,7 +99,13 @@ class ClipModel:
 
     def preprocessing(self) -> dict[str, Any]:
         """Return what was done to a picture before the model saw it, for the record."""
-        return {"size_px": self.size_px, "resize_mode": self.resize_mode, "interpolation": self.interpolation}
+        uses = self._uses_bfloat16()
+        return {
+            "precision": "bfloat16" if uses else "float32",
+            "size_px": self.size_px,
+            "resize_mode": self.resize_mode,
+            "interpolation": self.interpolation,
+        }
 
 
 def fold_batch_norms(tower: torch.nn.Module, size_px: int) -> int:
@@ -107,9 +115,8 @@ def fold_batch_norms(tower: torch.nn.Module, size_px: int) -> int:
     gives other vectors on a test picture and is left as it was.
     """
     before = {name: value.clone() for name, value in tower.state_dict().items()}
-    probe = torch.rand(
-        1, 3, size_px, size_px, device=next(tower.parameters()).device, dtype=next(tower.parameters()).dtype
-    )
+    like = next(tower.parameters())
+    probe = torch.rand(1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0)).to(like)
     swaps: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
     with torch.no_grad():
         expected = tower(probe)

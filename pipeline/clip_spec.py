@@ -27,11 +27,19 @@ class ModelSpec:
         path = self._weights()
         weights = _sha256(path, path.stat().st_mtime_ns) if path is not None else None
         return {
+            "files_sha256": self._side_files(),
             "model": self.model,
             "pretrained": None if weights else self.pretrained,
             "weights_sha256": weights,
             "precision": self.precision,
         }
+
+    def _side_files(self) -> dict[str, str]:
+        """Return the digests of what else a local model is made of: its configuration and vocabulary."""
+        folder = self.folder()
+        names = ("open_clip_config.json", "bpe.txt.gz", "tokenizer.json", "vocab.txt")
+        found = [folder / name for name in names if (folder / name).is_file()] if folder is not None else []
+        return {path.name: _sha256(path, path.stat().st_mtime_ns) for path in found}
 
     def folder(self) -> Path | None:
         """Return the folder of a local model, or None."""

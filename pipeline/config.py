@@ -186,7 +186,12 @@ class Config(Section):
 
     def digest(self) -> str:
         """Return a hash of everything the result depends on (the cluster and the data set's place are left out)."""
-        return stable_hash(self.model_dump(mode="json", exclude={"cluster", "dataset"}))
+        return stable_hash(self.public())
+
+    def public(self) -> dict[str, Any]:
+        """Return what the result depends on: neither places nor machines, nor how fast it is done."""
+        how = {"clip": {"device", "batch", "compile"}, "fetch": {"concurrency", "host_concurrency", "threads"}}
+        return self.model_dump(mode="json", exclude={"cluster": True, "dataset": True, **how})
 
 
 FiltersConfig.model_rebuild()

@@ -13,7 +13,7 @@ from filters.copies import policy_rank, representatives
 from pipeline.config import CopiesConfig
 from pipeline.copies import Copies, CopyFeatures, CopyOptions, find
 from pipeline.rows import PartFiles, decode_stored, joined
-from pipeline.schema import FETCH
+from pipeline.schema import FETCH, MEMBER
 from pipeline.stage import Draft, Outcome, Part
 from pipeline.store import Store
 
@@ -93,7 +93,7 @@ class Loader:
 def choose(draft: Draft, judged: Sequence[Part]) -> Outcome:
     """Write, for every group with a keepable member, the other keepable members: uid, duplicate_of."""
     tables = [part.table(draft.store, "copies.parquet") for part in judged]
-    rows = pa.concat_tables([table for table in tables if table.num_rows] or tables[:1])
+    rows = pa.concat_tables([MEMBER.empty_table(), *tables])
     codes = rows["group"].combine_chunks().dictionary_encode().indices
     numbered = rows.set_column(rows.schema.get_field_index("group"), "group", pc.cast(codes, pa.int64()))
     kept = representatives(numbered)["kept"].combine_chunks()

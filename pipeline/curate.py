@@ -9,8 +9,9 @@ from pipeline import card, copies_reduce, judging
 from pipeline.batches import Plan
 from pipeline.clip_spec import ModelSpec
 from pipeline.config import Config
+from pipeline.errors import InvariantError
 from pipeline.ids import stable_hash, uid_digest
-from pipeline.pack import KeptPart, Slice, carry_over, pack, plan_shards, shard_key
+from pipeline.pack import KeptPart, Slice, carry_over, pack, plan_shards, remove_strangers, shard_key
 from pipeline.rows import PartFiles
 from pipeline.run import Run
 from pipeline.snapshot import PartEntry, ShardEntry, Snapshot, latest, numbers, stage_counts
@@ -38,14 +39,30 @@ def publish(run_: Run, plan: Plan, parts: Sequence[PartFiles]) -> Snapshot:
         snapshot = _snapshot(run_.config, plan, decided, copies, before.shards, before.number, before.parent)
         if snapshot.same_content(before):
             run_.progress.event("unchanged", snapshot=before.number)
+            _settle(run_, before)  # a run killed just after publishing left this undone
             return before
     entries = _write_shards(run_, shards, number, before)
     snapshot = _snapshot(run_.config, plan, decided, copies, entries, number, before.number if before else None)
+    _check_books(snapshot)
+    remove_strangers(run_.store, snapshot.folder, entries)
     publish_snapshot(run_.store, snapshot)
     run_.progress.event("published", snapshot=number, rows=snapshot.rows)
+    _settle(run_, snapshot)
+    return snapshot
+
+
+def _settle(run_: Run, snapshot: Snapshot) -> None:
     card.write(run_.store, snapshot)
     _expire(run_.store, run_.config.pack.keep_snapshots)
-    return snapshot
+
+
+def _check_books(snapshot: Snapshot) -> None:
+    dropped = sum(snapshot.dropped.values())
+    if snapshot.rows_in != snapshot.rows + dropped:
+        raise InvariantError(
+            f"snapshot {snapshot.folder}: {snapshot.rows_in} rows in, but {snapshot.rows} kept and {dropped} dropped; not published. "
+            "Please report this with the configuration"
+        )
 
 
 def _decide(run_: Run, parts: Sequence[PartFiles]) -> tuple[list[PartFiles], Part | None]:
@@ -53,14 +70,14 @@ def _decide(run_: Run, parts: Sequence[PartFiles]) -> tuple[list[PartFiles], Par
     copies = None
     if config.copies.enabled:
         with progress.step("copies"):
-            copies = engine.submit(_copies, run_.store, config, parts, model=True).result()
+            copies = engine.one(_copies, run_.store, config, parts)
     for name in ("judge", "decide"):
         progress.expect(name, len(parts))
     judged = engine.map(
         _judge, [(run_.store, config, part, copies) for part in parts], lambda p: progress.done("judge", p.rows)
     )
     with progress.step("keepers"):
-        keepers = engine.submit(_keepers, run_.store, copies, judged).result()
+        keepers = engine.one(_keepers, run_.store, copies, judged)
     jobs = [(run_.store, part, j, keepers) for part, j in zip(parts, judged, strict=True)]
     return engine.map(_decide_part, jobs, lambda p: progress.finished("decide", p.decide)), copies  # type: ignore[arg-type]
 
@@ -96,7 +113,7 @@ def _decide_part(store: Store, part: PartFiles, judged: Part, keepers: Part) -> 
     digest = [uid_digest(losers["uid"]), uid_digest(losers["duplicate_of"])]
 
     def decide(draft: Draft) -> Outcome:
-        rows = judged.table(draft.store, columns=["uid", "reason", "tar_bytes"])
+        rows = judged.table(draft.store, columns=["uid", "reason", "tar_bytes", "fetch_key"])
         at = pc.index_in(rows["uid"].combine_chunks(), losers["uid"].combine_chunks())
         copied = pc.if_else(pc.is_valid(at), "duplicate_of", None)
         reason = pc.coalesce(rows["reason"].combine_chunks(), copied)
@@ -107,7 +124,11 @@ def _decide_part(store: Store, part: PartFiles, judged: Part, keepers: Part) -> 
         )
         kept = rows.filter(pc.is_null(reason))
         dropped = count_reasons(reason)
-        facts = {"kept_digest": uid_digest(kept["uid"]), "kept_bytes": int(pc.sum(kept["tar_bytes"]).as_py() or 0)}
+        facts = {
+            "kept_digest": uid_digest(kept["uid"]),
+            "kept_bytes": int(pc.sum(kept["tar_bytes"]).as_py() or 0),
+            "fetches": sorted(pc.unique(kept["fetch_key"]).to_pylist()),
+        }
         return Outcome(rows.num_rows, kept.num_rows, dropped, facts)
 
     decided = run(store, Stage("decide", decide, {"losers": digest}), [judged])
@@ -155,7 +176,7 @@ def _snapshot(
     decided = [part.decide for part in parts if part.decide]
     spec = ModelSpec(config.clip.model, config.clip.pretrained, config.clip.precision)
     threshold = judging.threshold_cos(config)
-    public = config.model_dump(mode="json", exclude={"cluster", "dataset"})
+    public = config.public()
     return Snapshot(
         number=number,
         parent=parent,

@@ -1,6 +1,7 @@
 """Runs chains of tasks on dask with a bounded number under way: the scheduler never sees more than a window of parts."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,11 @@ class Engine:
         """Submit one task; tasks with a model go to workers that offer one, where any does."""
         resources = {MODEL: 1} if model and self.has_models else None
         return self.client.submit(fn, *args, pure=False, retries=self.retries, resources=resources)
+
+    def one(self, fn: Callable[..., T], *args: Any) -> T:
+        """Run one task and return its result."""
+        result: T = _result(self.submit(fn, *args))
+        return result
 
     def pump(self, chains: Iterable[Callable[[], Future]]) -> Iterator[Any]:
         """Start chains as room allows and yield their results as they finish.
@@ -105,6 +111,9 @@ def connect(scheduler: str | None, workers: int | None, in_flight: int | None, r
             client.close(timeout=5)
         return
     count = workers or len(os.sched_getaffinity(0))
+    before = signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # inherited: Ctrl-C is for the run, which stops its workers itself
     with (
         LocalCluster(
             n_workers=count,
@@ -115,11 +124,17 @@ def connect(scheduler: str | None, workers: int | None, in_flight: int | None, r
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        signal.signal(signal.SIGINT, before)
         yield _engine(client, in_flight, retries)
 
 
 def _engine(client: Client, in_flight: int | None, retries: int) -> Engine:
-    client.wait_for_workers(1, timeout=120)
+    try:
+        client.wait_for_workers(1, timeout=120)
+    except TimeoutError as error:
+        raise TamisError(
+            "the dask scheduler has no worker, and none came within two minutes; start some and run again"
+        ) from error
     workers = client.scheduler_info(n_workers=-1)["workers"]
     threads = sum(worker["nthreads"] for worker in workers.values())
     has_models = any(MODEL in worker.get("resources", {}) for worker in workers.values())

@@ -193,7 +193,7 @@ def trouble_of(message: str) -> Trouble:
     return Trouble(reason, message, status=int(status[1]) if status else None)
 
 
-class _Marked(OSError):  # noqa: N818 (an answer, not a fault)
+class _Marked(OSError):
     """Carry a reason through img2dataset, which keeps only an error's text."""
 
     def __init__(self, trouble: Trouble) -> None:

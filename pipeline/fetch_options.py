@@ -8,7 +8,6 @@ from pipeline.image import MAX_PX, Format, Shape
 from pipeline.resize import Mode
 
 VERSION: Final = "0.1"
-HOME: Final = "https://github.com/tamis-project/tamis"
 # Say how the result is got, not what it is: another value must not fetch everything again.
 _NOT_IDENTITY: tuple[str, ...] = (
     "allow_hosts",
@@ -60,7 +59,8 @@ class FetchOptions:
     @property
     def user_agent(self) -> str:
         """Return the honest name sent with every request: token, version, and where to complain."""
-        return f"{self.user_agent_token}/{VERSION} (+{self.contact or HOME})"
+        name = f"{self.user_agent_token}/{VERSION}"
+        return f"{name} (+{self.contact})" if self.contact else name
 
     @property
     def extension(self) -> str:

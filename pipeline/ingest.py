@@ -81,7 +81,7 @@ def _chain(run: Run, item: tasks.Admitted, policies: Sequence[Part]) -> Callable
         fetched.add_done_callback(lambda future: _report(run, "fetch", future))
         embedded = engine.submit(tasks.embed, *args, item, fetched, model=True)
         embedded.add_done_callback(lambda future: _report(run, "embed", future))
-        scored = engine.submit(tasks.score, *args, item, fetched, embedded)
+        scored = engine.submit(tasks.score, *args, item, fetched, embedded, model=bool(run.config.filters.zero_shot))
         scored.add_done_callback(lambda future: _report(run, "score", future))
         return scored
 

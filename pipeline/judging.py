@@ -23,6 +23,7 @@ from pipeline.fetch import FetchOptions
 from pipeline.ids import url_hash
 from pipeline.picture_heads import picture_heads
 from pipeline.rows import PartFiles, fetched, vectors
+from pipeline.schema import MEMBER
 from pipeline.stage import Draft, Outcome, Part, Stage, count_reasons
 
 _EXACT_TEXTS = 20_000_000
@@ -223,28 +224,27 @@ def judge(draft: Draft, part: PartFiles, decisions: Decisions, copies: Part | No
     late = pc.if_else(looked_at, judged.take(in_scores), "embed_nonfinite")
     fetch_reason = got["reason"].combine_chunks().take(in_got)
     reason = pc.coalesce(admitted["reason"].combine_chunks(), pc.coalesce(fetch_reason, late))
-    draft.table(pa.table({"uid": uids, "reason": reason, "tar_bytes": got["tar_bytes"].combine_chunks().take(in_got)}))
+    draft.table(
+        pa.table(
+            {
+                "uid": uids,
+                "reason": reason,
+                "tar_bytes": got["tar_bytes"].combine_chunks().take(in_got),
+                "fetch_key": got["fetch_key"].combine_chunks().take(in_got),
+            }
+        )
+    )
     draft.table(_members(store, wide, judged, copies), "copies.parquet")
     dropped = count_reasons(reason)
     return Outcome(admitted.num_rows, admitted.num_rows - sum(dropped.values()), dropped)
 
 
 def _members(store: Any, wide: pa.Table, judged: pa.Array, copies: Part | None) -> pa.Table:
-    columns = ["uid", "group", "px", "clip_cos", "eligible"]
     if copies is None:
-        return pa.table(
-            {"uid": pa.array([], pa.binary(16)), **{name: pa.array([], pa.int64()) for name in columns[1:]}}
-        )
+        return MEMBER.empty_table()
     groups = copies.table(store, columns=["uid", "group"])
     at = pc.index_in(wide["uid"].combine_chunks(), groups["uid"].combine_chunks())
     px = pc.multiply(pc.cast(wide["original_width_px"], pa.int64()), pc.cast(wide["original_height_px"], pa.int64()))
-    table = pa.table(
-        {
-            "uid": wide["uid"],
-            "group": groups["group"].combine_chunks().take(at),
-            "px": px,
-            "clip_cos": wide["clip_cos"],
-            "eligible": pc.is_null(judged),
-        }
-    )
+    group = groups["group"].combine_chunks().take(at)
+    table = pa.table([wide["uid"], group, px, wide["clip_cos"], pc.is_null(judged)], schema=MEMBER)
     return table.filter(pc.is_valid(at))

@@ -51,8 +51,6 @@ def _lay_out(
     seen = _gather(store, known, "known", bucket, buckets, columns=["dh", "uh", "uid"])
     if seen.num_rows:
         rows = rows.filter(pc.invert(pc.is_in(rows["uid"], value_set=seen["uid"].combine_chunks())))
-    if len(pc.unique(rows["uid"])) != rows.num_rows:
-        raise InvariantError(f"bucket {bucket}: two different pairs share a uid; please report this")
     rows = _join_captures(rows, _gather(store, extracts, "captures", bucket, buckets))
     part_of = assign_parts(rows["dh"].to_numpy(), rows["uh"].to_numpy(), part_rows, share)
     parts = []
@@ -98,6 +96,11 @@ def merge_equal(rows: pa.Table) -> pa.Table:
         return rows
     uids = np.frombuffer(b"".join(rows["uid"].to_pylist()), dtype="S16") if rows.num_rows else np.zeros(0, "S16")
     first = np.r_[True, uids[1:] != uids[:-1]]
+    for name in ("url", "text"):
+        values = rows[name].combine_chunks()
+        differ = pc.not_equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
+        if (differ & ~first[1:]).any():
+            raise InvariantError("two different pairs share a uid; please report this")
     tags = np.add.reduceat(rows["tags"].to_numpy(), np.flatnonzero(first)).astype(np.int32)
     merged = rows.filter(pa.array(first))
     return merged.set_column(merged.schema.get_field_index("tags"), "tags", pa.array(tags))

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,11 +50,15 @@ def _hold_local(store: Store) -> Iterator[None]:
     path = Path(store.root) / _NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise _busy(store, handle.read().strip() or "unknown") from None
+        for attempt in range(10):  # a `tamis status` holds it for a moment
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                handle.seek(0)
+                if attempt == 9:
+                    raise _busy(store, handle.read().strip() or "unknown") from None
+                time.sleep(0.1)
         os.set_inheritable(handle.fileno(), False)  # workers must not keep the lock of a killed run
         handle.truncate(0)
         handle.write(json.dumps(_holder()))
@@ -64,7 +69,7 @@ def _hold_local(store: Store) -> Iterator[None]:
 
 @contextmanager
 def _hold_remote(store: Store) -> Iterator[None]:
-    mine = _holder() | {"beat": time.time()}
+    mine = _holder() | {"token": uuid.uuid4().hex, "beat": time.time()}
     if not store.create(_NAME, json.dumps(mine).encode()):
         theirs: dict[str, object] = {}
         with suppress(FileNotFoundError, ValueError):
@@ -78,7 +83,9 @@ def _hold_remote(store: Store) -> Iterator[None]:
 
     def beat() -> None:
         while not stop.wait(_BEAT_S):
-            with suppress(OSError, StorageError):
+            with suppress(OSError, StorageError, ValueError):
+                if json.loads(store.read(_NAME)).get("token") != mine["token"]:
+                    return  # taken over: commits stay safe without the lock
                 store.write(_NAME, json.dumps(mine | {"beat": time.time()}).encode())
 
     thread = Thread(target=beat, daemon=True)
@@ -88,7 +95,9 @@ def _hold_remote(store: Store) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        store.delete(_NAME)
+        with suppress(FileNotFoundError, ValueError):
+            if json.loads(store.read(_NAME)).get("token") == mine["token"]:
+                store.delete(_NAME)
 
 
 def is_held(store: Store) -> bool:

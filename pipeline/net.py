@@ -38,7 +38,7 @@ _REFUSED_V6: Final = tuple(
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-class AddressRefused(OSError):  # noqa: N818 (an answer, not a fault)
+class AddressRefused(OSError):
     """Say that an address is private and this run does not allow it."""
 
 

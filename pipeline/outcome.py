@@ -50,7 +50,8 @@ def print_status(found: Mapping[str, Any]) -> None:
         console.print(stage_table(run["stages"], run["seconds"]))
     if crawl["images"]:
         console.print(
-            f"crawl: {crawl['pages']:,} pages, {crawl['images']:,} img tags and list rows, {crawl['long_enough']:,} with a text long enough, "
+            f"crawl: {crawl['pages']:,} pages, {crawl['images']:,} img tags and list rows, "
+            f"{crawl['long_enough']:,} with a text long enough, "
             f"{crawl['long_enough_in_crawl']:,} of them with the picture in the crawl",
             soft_wrap=True,
         )

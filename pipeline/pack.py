@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -54,7 +55,7 @@ def plan_shards(kept: Sequence[KeptPart], samples: int, size_bytes: int) -> list
             continue
         pieces = max(-(-item.rows // samples), -(-item.bytes // size_bytes), 1)
         cuts = [item.rows * i // pieces for i in range(pieces + 1)]
-        for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+        for low, high in pairwise(cuts):
             rows, size = high - low, item.bytes * (high - low) // item.rows
             if not shards or rows_open + rows > samples or bytes_open + size > size_bytes:
                 shards.append([])
@@ -97,9 +98,13 @@ def pack(store: Store, folder: str, number: int, slices: Sequence[Slice], key: s
         with (scratch / "text_emb").open("wb") as handle:
             np.save(handle, text_emb)
         metadata = rows.select(["key", "url", "caption", "clip_cos", "width", "height", "sha256"])
-        image_path = pa.array([f"{number:05d}/{key_}.jpg" for key_ in rows["key"].to_pylist()])
+        extension = slices[0].part.extension
+        image_path = pa.array([f"{key_}.{extension}" for key_ in rows["key"].to_pylist()])
         pq.write_table(metadata.append_column("image_path", image_path), scratch / "metadata", **PARQUET)
         digests = {role: sha256_file(scratch / role) for role in names}
+        store.delete(
+            _record(folder, number)
+        )  # it may speak of other bytes, if a run with other settings was killed here
         for role, name in names.items():
             store.put(scratch / role, name)
     return _commit(store, folder, ShardEntry(number, key, rows.num_rows, digests))
@@ -128,9 +133,24 @@ def carry_over(store: Store, old: ShardEntry, old_folder: str, folder: str, numb
     if _committed(store, folder, number, old.key) == entry:
         return entry
     sources = shard_files(old_folder, old.number)
+    store.delete(_record(folder, number))
     for role, target in shard_files(folder, number).items():
         store.copy(sources[role], target)
     return _commit(store, folder, entry)
+
+
+def remove_strangers(store: Store, folder: str, entries: Sequence[ShardEntry]) -> None:
+    """Remove what an aborted run left in a snapshot's folders, so that a glob over them gives the snapshot and no more."""
+    for name in strangers(store, folder, entries):
+        store.delete(name)
+
+
+def strangers(store: Store, folder: str, entries: Sequence[ShardEntry]) -> list[str]:
+    """Return the files in a snapshot's folders that are none of its shards'."""
+    mine = {name for entry in entries for name in shard_files(folder, entry.number).values()}
+    mine |= {_record(folder, entry.number) for entry in entries}
+    places = [f"shards/{folder}", *(f"embeddings/{folder}/{kind}" for kind in ("img_emb", "text_emb", "metadata"))]
+    return [name for place in places for name in store.names(place) if name not in mine]
 
 
 def _collect(store: Store, slices: Sequence[Slice]) -> tuple[pa.Table, Any, Any, Iterator[bytes]]:

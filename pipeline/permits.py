@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from pipeline import judging
 from pipeline.capture import read_capture
 from pipeline.fetch import FetchOptions
+from pipeline.ids import stable_hash
 from pipeline.permission import captured_policies, fetch_policies, policies_table
 from pipeline.run import Run
 from pipeline.stage import Draft, Outcome, Part, Stage, find, run
@@ -16,6 +17,7 @@ from pipeline.store import Store
 from pipeline.tasks import Admitted
 
 _MAX_AGE_S = 24 * 3600.0  # RFC 9309 §2.4
+_MAX_AGE_UNREACHABLE_S = 600.0  # a host that did not answer may answer soon
 _ORIGINS = 64
 
 
@@ -27,8 +29,11 @@ class Book:
         self.now = time.time()
         self.dialled: dict[str, Part] = {}
         self.captured: dict[str, Part] = {}
-        for part in _recent(run_.store, self.now):
-            self.dialled.update(dict.fromkeys(part.facts["origins"], part))
+        self.asker = stable_hash([judging.fetch_options(run_.config).user_agent, sorted(run_.config.fetch.allow_hosts)])
+        for part in _recent(run_.store, self.now, self.asker):
+            stale = run_.retry_transient or self.now - part.facts["asked_s"] > _MAX_AGE_UNREACHABLE_S
+            known = set(part.facts["origins"]) - (set(part.facts["unreachable"]) if stale else set())
+            self.dialled.update(dict.fromkeys(known, part))
 
     def ask(self, admitted: Sequence[Admitted], captures: Sequence[Part]) -> None:
         """Ask every origin of these parts that has not been asked in the last 24 hours."""
@@ -39,7 +44,7 @@ class Book:
         batches = [fresh[i : i + _ORIGINS] for i in range(0, len(fresh), _ORIGINS)]
         self.run.progress.expect("permission", len(batches))
         options = judging.fetch_options(config)
-        jobs = [(self.run.store, batch, options, self.now) for batch in batches]
+        jobs = [(self.run.store, batch, options, self.now, self.asker) for batch in batches]
         for part in self.run.engine.map(_ask, jobs, lambda part: self.run.progress.finished("permission", part)):
             self.dialled.update(dict.fromkeys(part.facts["origins"], part))
         self._read_captured({o for item in admitted for o in item.captured} - self.captured.keys(), captures)
@@ -61,22 +66,26 @@ class Book:
         return list({part.key: part for part in found}.values())
 
 
-def _recent(store: Store, now: float) -> list[Part]:
+def _recent(store: Store, now: float, asker: str) -> list[Part]:
+    """Return the tables asked for in the last 24 hours by a run that called itself the same and might dial the same."""
     names = [name for name in store.names("permission") if name.endswith(".json")]
     parts = [find(store, "permission", name.rsplit("/", 1)[1].removesuffix(".json")) for name in names]
-    return [
-        part
-        for part in parts
-        if part is not None and "origins" in part.facts and now - part.facts["asked_s"] < _MAX_AGE_S
-    ]
+    mine = (part for part in parts if part is not None and part.facts.get("asker") == asker)
+    return sorted(
+        (part for part in mine if now - part.facts["asked_s"] < _MAX_AGE_S),
+        key=lambda part: float(part.facts["asked_s"]),
+    )
 
 
-def _ask(store: Store, origins: list[str], options: FetchOptions, now: float) -> Part:
+def _ask(store: Store, origins: list[str], options: FetchOptions, now: float, asker: str) -> Part:
     def ask(draft: Draft) -> Outcome:
-        draft.table(policies_table(fetch_policies(origins, options=options)))
-        return Outcome(len(origins), len(origins), {}, {"origins": origins, "asked_s": now})
+        policies = fetch_policies(origins, options=options)
+        draft.table(policies_table(policies))
+        silent = sorted(policy.origin for policy in policies if policy.unreachable is not None)
+        facts = {"origins": origins, "unreachable": silent, "asked_s": now, "asker": asker}
+        return Outcome(len(origins), len(origins), {}, facts)
 
-    return run(store, Stage("permission", ask, {"origins": origins, "asked_s": now}))
+    return run(store, Stage("permission", ask, {"origins": origins, "asked_s": now, "asker": asker}))
 
 
 def _captured(draft: Draft, captures: Sequence[Part]) -> Outcome:

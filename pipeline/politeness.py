@@ -11,7 +11,7 @@ BACKOFF_S = 0.5
 MAX_BACKOFF_S = 20.0
 
 
-class HostClosed(Exception):  # noqa: N818 (an answer, not a program's error)
+class HostClosed(Exception):
     """Say that a host is not asked now: its breaker is open, or it wants a pause longer than the URL's deadline."""
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from threading import RLock
 from types import TracebackType
 from typing import Any
 
@@ -41,6 +42,7 @@ class Progress:
         self.state = "running"
         self._every_s = 1.0 if store.is_local else 10.0
         self._last_file = self._last_line = 0.0
+        self._lock = RLock()
         self._events: list[dict[str, Any]] = []
         self._console = Console(stderr=True)
         self._live: Live | None = None
@@ -64,19 +66,21 @@ class Progress:
 
     def expect(self, stage: str, parts: int) -> None:
         """Say that a stage has so many parts ahead (adds up)."""
-        progress = self.stages.setdefault(stage, StageProgress())
-        progress.total = (progress.total or 0) + parts
-        self._tick()
+        with self._lock:
+            progress = self.stages.setdefault(stage, StageProgress())
+            progress.total = (progress.total or 0) + parts
+            self._tick()
 
     def done(self, stage: str, rows: int, dropped: Mapping[str, int] | None = None, seconds: float = 0.0) -> None:
         """Count one part of a stage as finished."""
-        progress = self.stages.setdefault(stage, StageProgress())
-        progress.done += 1
-        progress.rows += rows
-        progress.seconds += seconds
-        for reason, n in (dropped or {}).items():
-            progress.dropped[reason] = progress.dropped.get(reason, 0) + n
-        self._tick()
+        with self._lock:  # called from dask's threads too
+            progress = self.stages.setdefault(stage, StageProgress())
+            progress.done += 1
+            progress.rows += rows
+            progress.seconds += seconds
+            for reason, n in (dropped or {}).items():
+                progress.dropped[reason] = progress.dropped.get(reason, 0) + n
+            self._tick()
 
     def finished(self, stage: str, part: Part) -> None:
         """Count a committed part as finished."""
@@ -127,6 +131,10 @@ class Progress:
         print(f"[{time.time() - self.started:7.1f} s] " + "  ".join(shown), file=sys.stderr, flush=True)
 
     def _table(self) -> Table:
+        with self._lock:
+            return self._stage_table()
+
+    def _stage_table(self) -> Table:
         return stage_table({name: asdict(stage) for name, stage in self.stages.items()}, time.time() - self.started)
 
 

@@ -32,10 +32,11 @@ class PartFiles:
     decide: Part | None = None
 
     def content_keys(self) -> list[str]:
-        """Return what a shard made of the part's kept rows depends on: the rows, their bytes, and which are kept."""
+        """Return what a shard made of the part's kept rows depends on: where the rows are from, and which are kept."""
         assert self.decide is not None
-        made_of = [self.candidates, *self.fetches, *self.embeds]
-        return [*(part.key for part in made_of), str(self.decide.facts["kept_digest"])]
+        fetches = self.decide.facts["fetches"]
+        embeds = [part.key for part in self.embeds if part.inputs[1] in fetches]
+        return [self.candidates.key, *fetches, *embeds, str(self.decide.facts["kept_digest"])]
 
     @property
     def extension(self) -> str:
@@ -74,8 +75,7 @@ def fetched(store: Store, fetches: Sequence[Part]) -> pa.Table:
         table = table.append_column("fetch_key", pa.array([part.key] * table.num_rows, pa.string()))
         tables.append(table.append_column("generation", pa.array(np.full(table.num_rows, generation, np.int32))))
     if not tables:
-        empty = FETCH.empty_table().append_column("fetch_key", pa.array([], pa.string()))
-        return empty
+        return FETCH.empty_table().append_column("fetch_key", pa.array([], pa.string()))
     rows = pa.concat_tables(tables).sort_by([("uid", "ascending"), ("generation", "descending")])
     uids = rows["uid"].combine_chunks()
     if len(tables) > 1 and rows.num_rows:
@@ -145,7 +145,8 @@ def vectors(column: F16) -> pa.FixedSizeListArray:
 
 def kept_rows(store: Store, part: PartFiles, low: int, high: int) -> tuple[pa.Table, F16, F16]:
     """Return rows low…high of a part's kept rows as a shard shows them, with their vectors, in uid order."""
-    assert part.decide is not None and part.scores is not None
+    assert part.decide is not None
+    assert part.scores is not None
     rows, image_emb, text_emb = joined(store, part)
     decisions = part.decide.table(store, columns=["uid", "reason"])
     kept = decisions.filter(pc.is_null(decisions["reason"]))["uid"].combine_chunks().slice(low, high - low)
@@ -176,6 +177,9 @@ def _shard_columns(rows: pa.Table, extension: str) -> pa.Table:
         for name in names
         if name in rows.column_names or name in hexed
     }
+    columns["source"] = pa.array(
+        [str(source).rsplit("/", 1)[-1] for source in rows["source"].to_pylist()]
+    )  # no folder of ours
     return pa.table(columns)
 
 

@@ -79,6 +79,16 @@ SIGNAL = pa.schema(
     ]
 )
 
+MEMBER = pa.schema(  # of a group of copies, and what the choice of the kept one needs
+    [
+        pa.field("uid", UID),
+        pa.field("group", UID),
+        pa.field("px", pa.int64()),
+        pa.field("clip_cos", pa.float32()),
+        pa.field("eligible", pa.bool_()),
+    ]
+)
+
 DECISION = pa.schema(
     [
         pa.field("uid", UID),

@@ -33,8 +33,11 @@ class Part:
     seconds: float = 0.0
 
     def file(self, suffix: str) -> str:
-        """Return the name in the store of one of the part's files."""
-        return f"{self.stage}/{self.key}.{suffix}"
+        """Return the name in the store of one of the part's files; it carries a piece of the content's digest.
+
+        So two executions of one task (a worker thought lost, a client killed) never write to each other's files.
+        """
+        return f"{self.stage}/{self.key}.{self.files[suffix][:8]}.{suffix}"
 
     @property
     def record(self) -> str:
@@ -149,8 +152,19 @@ def run(store: Store, stage: Stage, inputs: Sequence[Part] = ()) -> Part:
         )
         for suffix in part.files:
             store.put(folder / suffix, part.file(suffix))
-        store.write(part.record, part.to_json())
+        if not store.create(part.record, part.to_json()):
+            return _yield_to(store, part)
     return part
+
+
+def _yield_to(store: Store, mine: Part) -> Part:
+    """Return what another execution of the same task committed first, and remove our own files where they differ."""
+    theirs = find(store, mine.stage, mine.key)
+    assert theirs is not None
+    kept = {theirs.file(suffix) for suffix in theirs.files}
+    for name in {mine.file(suffix) for suffix in mine.files} - kept:
+        store.delete(name)
+    return theirs
 
 
 def check_conservation(stage: str, key: str, outcome: Outcome | Part) -> None:

@@ -17,14 +17,23 @@ from pipeline.errors import StorageError
 
 _SCRATCH = "tmp"
 
+try:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    _REMOTE_ERRORS: tuple[type[Exception], ...] = (BotoCoreError, ClientError)
+except ImportError:  # without the extra `s3`
+    _REMOTE_ERRORS = ()
+
 
 @contextmanager
 def _explained(doing: str) -> Iterator[None]:
     """Turn an operating-system error into one that says what to do."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, FileExistsError):
         raise
+    except _REMOTE_ERRORS as error:
+        raise StorageError(f"{doing}: the object store refused: {error}; check its address and credentials") from error
     except OSError as error:
         advice = {
             errno.ENOSPC: "the disk is full: free some room",
@@ -33,6 +42,17 @@ def _explained(doing: str) -> Iterator[None]:
             errno.EROFS: "the file system is read-only",
         }.get(error.errno or 0, str(error))
         raise StorageError(f"{doing}: {advice}; then run the same command again, finished parts are kept") from error
+
+
+def _make_dirs(folder: Path) -> None:
+    """Make a folder and its parents, each synced into the one above."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        _fsync_dir(new.parent)
 
 
 def _fsync_dir(folder: Path) -> None:
@@ -93,8 +113,9 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Tell whether a name is there."""
-        fs, path = self._full(name)
-        return bool(fs.exists(path))
+        with _explained(f"looking for {self.uri(name)}"):
+            fs, path = self._full(name)
+            return bool(fs.exists(path))
 
     def size_bytes(self, name: str) -> int:
         """Return the size of a file in bytes."""
@@ -109,14 +130,16 @@ class Store:
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading, seekable."""
-        fs, path = self._full(name)
-        return cast(IO[bytes], fs.open(path, "rb"))
+        with _explained(f"opening {self.uri(name)}"):
+            fs, path = self._full(name)
+            return cast(IO[bytes], fs.open(path, "rb"))
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the files directly in a folder, sorted."""
         fs, path = self._full(prefix)
         try:
-            found = fs.ls(path, detail=True, refresh=True) if not self.is_local else fs.ls(path, detail=True)
+            with _explained(f"listing {self.uri(prefix)}"):
+                found = fs.ls(path, detail=True, refresh=True) if not self.is_local else fs.ls(path, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         base = path.rstrip("/")
@@ -165,7 +188,7 @@ class Store:
             with draft.open("rb") as handle:
                 os.fsync(handle.fileno())
             final = self._path(name)
-            final.parent.mkdir(parents=True, exist_ok=True)
+            _make_dirs(final.parent)
             draft.replace(final)
             _fsync_dir(final.parent)
 
@@ -180,7 +203,7 @@ class Store:
                     return False
                 return True
             final = self._path(name)
-            final.parent.mkdir(parents=True, exist_ok=True)
+            _make_dirs(final.parent)
             with self.scratch() as scratch:
                 draft = scratch / "draft"
                 with draft.open("wb") as handle:
@@ -202,7 +225,7 @@ class Store:
                 fs.cp_file(self._full(source)[1], path)
                 return
             final = self._path(target)
-            final.parent.mkdir(parents=True, exist_ok=True)
+            _make_dirs(final.parent)
             final.unlink(missing_ok=True)
             os.link(self._path(source), final)
             _fsync_dir(final.parent)

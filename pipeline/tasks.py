@@ -65,13 +65,13 @@ def fetch(
 ) -> list[Part]:
     """Fetch what is admitted and not yet fetched, as one more generation; return all generations of the part."""
     options = judging.fetch_options(config)
-    base = {"options": options.identity(), "hosts": sorted(config.fetch.allow_hosts)}
+    base, hosts = stable_hash(options.identity()), sorted(config.fetch.allow_hosts)
     name = f"fetch/{item.candidates.key}"
-    generations = _generations(store, name, stable_hash(base))
-    todo = _todo(store, item, generations, retry_transient)
+    generations = _generations(store, name, base)
+    todo = _todo(store, item, generations, hosts, retry_transient)
     if todo.num_rows == 0 and generations:
         return generations
-    identity = {"base": stable_hash(base), "generation": len(generations), "todo": uid_digest(todo["uid"])}
+    identity = {"base": base, "hosts": hosts, "generation": len(generations), "todo": uid_digest(todo["uid"])}
     stage = Stage(name, lambda draft: _fetch(draft, todo, policies, options, identity), identity)
     return [*generations, run(store, stage, [item.candidates])]
 
@@ -83,12 +83,17 @@ def _generations(store: Store, name: str, base: str) -> list[Part]:
     return sorted(mine, key=lambda part: int(part.facts["generation"]))
 
 
-def _todo(store: Store, item: Admitted, generations: Sequence[Part], retry_transient: bool) -> pa.Table:
+def _todo(
+    store: Store, item: Admitted, generations: Sequence[Part], hosts: Sequence[str], retry_transient: bool
+) -> pa.Table:
+    """Return the admitted rows that no generation covers; private addresses count as open once other hosts are allowed."""
     decided = item.part.table(store)
     wanted = decided.filter(pc.is_null(decided["reason"]))["uid"].combine_chunks()
     have = fetched(store, generations)
     if retry_transient:
         have = have.filter(pc.invert(pc.fill_null(have["transient"], False)))
+    if any(list(part.facts["hosts"]) != list(hosts) for part in generations):
+        have = have.filter(pc.fill_null(pc.not_equal(have["reason"], "private_address"), True))
     wanted = wanted.filter(pc.invert(pc.is_in(wanted, value_set=have["uid"].combine_chunks())))
     columns = ["uid", "url", *[field.name for field in CAPTURE_FIELDS]]
     rows = item.candidates.table(store, columns=columns)

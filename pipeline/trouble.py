@@ -27,7 +27,7 @@ PERMANENT: Final = frozenset(
 REASONS: Final = TRANSIENT | PERMANENT
 
 
-class Trouble(Exception):  # noqa: N818 (data about one URL, not a program's error)
+class Trouble(Exception):
     """Carry a reason up to where it becomes a row."""
 
     def __init__(self, reason: str, detail: str, *, status: int | None = None, pause_s: float | None = None) -> None:

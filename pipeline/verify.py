@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import FormatError, InvariantError
-from pipeline.pack import check_stored, member_names, shard_files
+from pipeline.pack import check_stored, member_names, shard_files, strangers
 from pipeline.snapshot import Snapshot, numbers, read
 from pipeline.stage import Part, check_conservation, sha256_stored
 from pipeline.store import Store
@@ -42,6 +42,7 @@ class Findings:
     samples: int = 0
     bytes: int = 0
     problems: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)  # keys of parts whose files cannot be read
 
 
 def verify(store: Store, note: Callable[[str], None] = lambda _: None) -> Findings:
@@ -53,9 +54,9 @@ def verify(store: Store, note: Callable[[str], None] = lambda _: None) -> Findin
         note(f"records of {stage}")
         for part in _records(store, stage, findings):
             by_key[part.key] = part
-    kept = [number for number in numbers(store) if store.names(f"shards/{number:06d}")]
-    newest = numbers(store)[-1:]
-    for number in sorted({*kept, *newest}):
+    published = numbers(store)
+    keep = int(read(store, published[-1]).config["pack"]["keep_snapshots"]) if published else 0
+    for number in published[-keep:] if keep else []:
         note(f"snapshot {number:06d}")
         try:
             snapshot = read(store, number)
@@ -103,7 +104,12 @@ def _check_snapshot(store: Store, snapshot: Snapshot, by_key: dict[str, Part], f
         findings.problems += [
             f"{where}: {stage} {key} is gone; run the ingest again" for key in keys if key not in by_key
         ]
+    findings.problems += [
+        f"{name}: no shard of {where} has such a file; remove it"
+        for name in strangers(store, snapshot.folder, snapshot.shards)
+    ]
     decided = 0
+    promised: list[pa.Array] = []
     for entry in snapshot.parts:
         for keys in entry.stages.values():
             for key in keys:
@@ -111,7 +117,8 @@ def _check_snapshot(store: Store, snapshot: Snapshot, by_key: dict[str, Part], f
                     say(f"{where}: part {entry.candidates} refers to {key}, which is gone; run the ingest again")
         decides = [by_key[key] for key in entry.stages.get("decide", ()) if key in by_key]
         decided += sum(part.rows for part in decides)
-        _check_rows(store, entry.candidates, decides, by_key, say)
+        if not findings.broken & {entry.candidates, *(part.key for part in decides)}:  # else it was said already
+            promised.append(_check_rows(store, entry.candidates, decides, by_key, say))
     if decided != snapshot.rows:
         say(f"{where}: decisions keep {decided} rows, the shards hold {snapshot.rows}")
     seen: list[pa.Array] = []
@@ -123,6 +130,10 @@ def _check_snapshot(store: Store, snapshot: Snapshot, by_key: dict[str, Part], f
             findings.files += len(shard.sha256)
             findings.samples += shard.rows
     keys = pa.concat_arrays(seen) if seen else pa.array([], pa.string())
+    if len(promised) == len(snapshot.parts) and len(seen) == len(snapshot.shards):
+        wanted = {uid.hex() for uids in promised for uid in uids.to_pylist()}
+        if wanted != set(keys.to_pylist()):
+            say(f"{where}: {len(wanted ^ set(keys.to_pylist()))} samples are decided one way and packed the other")
     if len(pc.unique(keys)) != len(keys):
         say(f"{where}: {len(keys) - len(pc.unique(keys))} samples stand in it twice")
     _check_index(store, snapshot, len(keys), say)
@@ -130,16 +141,17 @@ def _check_snapshot(store: Store, snapshot: Snapshot, by_key: dict[str, Part], f
 
 def _check_rows(
     store: Store, candidates: str, decides: Sequence[Part], by_key: dict[str, Part], say: Callable[[str], None]
-) -> None:
-    """Every candidate has exactly one decision."""
+) -> pa.Array:
+    """Check that every candidate has exactly one decision, and return the uids that are to be in the shards."""
     part = by_key.get(candidates)
     if part is None or not decides:
         say(f"candidates/{candidates}: has no decisions" if part else f"candidates/{candidates}: missing")
-        return
+        return pa.array([], pa.binary(16))
     have = part.table(store, columns=["uid"])["uid"].combine_chunks()
-    told = decides[-1].table(store, columns=["uid"])["uid"].combine_chunks()
-    if not have.equals(told):
+    table = decides[-1].table(store, columns=["uid", "reason"])
+    if not have.equals(table["uid"].combine_chunks()):
         say(f"{decides[-1].file('parquet')}: its rows are not those of candidates/{candidates}")
+    return table.filter(pc.is_null(table["reason"]))["uid"].combine_chunks()
 
 
 def _check_shard(store: Store, snapshot: Snapshot, number: int, rows: int, say: Callable[[str], None]) -> pa.Array:

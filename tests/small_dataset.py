@@ -214,7 +214,7 @@ def _commit(store: Store, planned: _Planned, candidates: Part) -> PartFiles:
     embed = commit("embed", _embed, candidates, fetch)
     scores = commit("scores", _scores, candidates, fetch, embed)
     judge = commit("judge", partial(_reasons, known=early), candidates, admit, fetch, embed, scores)
-    decide = commit("decide", _decide, judge)
+    decide = commit("decide", partial(_decide, fetched=fetch), judge)
     return PartFiles(candidates, admit, [fetch], [embed], scores, decide)
 
 
@@ -286,11 +286,12 @@ def _scores(draft: Draft, planned: _Planned) -> Outcome:
     return Outcome(len(rows), len(rows))
 
 
-def _decide(draft: Draft, planned: _Planned) -> Outcome:
+def _decide(draft: Draft, planned: _Planned, fetched: Part) -> Outcome:
     reasons = pa.array([row["reason"] for row in planned.rows], pa.string())
     copies = pa.array([row.get("duplicate_of") for row in planned.rows], pa.binary(16))
     draft.table(pa.table({"uid": planned.uids, "reason": reasons, "duplicate_of": copies}))
     kept = planned.where([None])
     size = sum(len(jpeg(row["picture"])) for row in kept)
-    facts = {"kept_digest": uid_digest(pa.array([row["uid"] for row in kept])), "kept_bytes": size}
+    digest = uid_digest(pa.array([row["uid"] for row in kept]))
+    facts = {"kept_digest": digest, "kept_bytes": size, "fetches": [fetched.key]}
     return Outcome(ROWS, KEPT, count_reasons(reasons), facts)

@@ -1,13 +1,11 @@
 """Claim: writing and reading shards is faster than webdataset's ShardWriter and WebDataset on the same samples."""
 
-import io
 import json
 import shutil
 import statistics
-import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np

@@ -55,4 +55,4 @@ def test_the_digest_ignores_where_and_on_what_the_run_happens() -> None:
 
 
 def test_defaults_are_complete() -> None:
-    assert Config(**GOOD).fetch.resize_px == 256  # type: ignore[arg-type]
+    assert Config(**GOOD).fetch.resize_px == 256

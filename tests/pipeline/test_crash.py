@@ -154,7 +154,7 @@ def cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 def test_a_scheduler_killed_ends_the_run_with_advice_and_another_run_finishes(
     undisturbed: Undisturbed, tmp_path: Path, cluster: tuple[str, subprocess.Popen[bytes]]
 ) -> None:
-    base, expected, seconds = undisturbed
+    base, expected, _ = undisturbed
     address, scheduler = cluster
     file = _config(base, tmp_path / "set")
     process = _start(file, "--scheduler", address)
@@ -203,7 +203,7 @@ def test_a_second_run_is_refused_while_the_first_goes_on(undisturbed: Undisturbe
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    base, expected, seconds = undisturbed
+    base, expected, _ = undisturbed
     file = _config(base, tmp_path / "set")
     process = _start(file)
     while not list((tmp_path / "set" / "extract").glob("*.json")) and process.poll() is None:

@@ -1,7 +1,6 @@
 """What a data engineer does: ingest, ingest again, change a threshold, add a crawl, ask, verify."""
 
 import json
-import os
 import tarfile
 from pathlib import Path
 
@@ -128,11 +127,11 @@ def test_an_added_crawl_makes_new_parts_and_leaves_the_old_ones(done: Path, tmp_
     more = write_crawl(tmp_path / "more", pictures=30, first=100)
     file = tmp_path / "a.toml"
     tamis("ingest", config(file, str(tmp_path / "set"), first), "--quiet")
-    old = set(os.listdir(tmp_path / "set/fetch"))
+    old = {p.name for p in (tmp_path / "set/fetch").iterdir()}
     tamis("ingest", config(file, str(tmp_path / "set"), [*first, *more]), "--quiet")
     snapshot = json.loads((tmp_path / "set/snapshots/000002.json").read_text())
     assert snapshot["rows"] == 90
-    assert old < set(os.listdir(tmp_path / "set/fetch"))
+    assert old < {p.name for p in (tmp_path / "set/fetch").iterdir()}
     tamis("ingest", config(file, str(tmp_path / "set"), first), "--quiet")
     again = json.loads((tmp_path / "set/snapshots/000003.json").read_text())
     assert [s["key"] for s in again["shards"]] == [

@@ -10,15 +10,16 @@ from pipeline.partition import Buckets, assign_parts
 MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _rows(counts: list[int], texts_per_url: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _rows(counts: list[int], texts_per_url: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     domain = np.repeat(np.arange(1, len(counts) + 1, dtype=np.uint64) * MIX, counts)
     url = rng.integers(0, 2**64, len(domain), dtype=np.uint64)
     return domain, url[np.arange(len(url)) // texts_per_url * texts_per_url]
 
 
-def _largest_share(domain: np.ndarray, part: np.ndarray) -> float:  # type: ignore[type-arg]
-    return max(np.unique(domain[part == p], return_counts=True)[1].max() / (part == p).sum() for p in np.unique(part))
+def _largest_share(domain: np.ndarray, part: np.ndarray) -> float:
+    shares = (np.unique(domain[part == p], return_counts=True)[1].max() / (part == p).sum() for p in np.unique(part))
+    return float(max(shares))
 
 
 def test_no_domain_is_over_a_tenth_of_a_part_where_there_are_enough_domains() -> None:

@@ -58,13 +58,14 @@ def test_negative_counts_cannot_balance_the_books(store: Store) -> None:
 
 
 def test_a_crash_before_the_record_leaves_no_part(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = _stage(Outcome(1, 1), calls := [])
+    calls: list[int] = []
+    stage = _stage(Outcome(1, 1), calls)
 
-    def crash(self: Store, name: str, data: bytes) -> None:
+    def crash(self: Store, name: str, data: bytes) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "write", crash)
+        patch.setattr(Store, "create", crash)
         with pytest.raises(KeyboardInterrupt):
             run(store, stage)
     assert find(store, "work", stage.key([])) is None
@@ -87,3 +88,20 @@ def test_records_round_trip(store: Store) -> None:
 def test_reasons_are_counted_without_nulls() -> None:
     assert count_reasons(pa.array(["a", None, "b", "a"])) == {"a": 2, "b": 1}
     assert count_reasons(pa.array([], pa.string())) == {}
+
+
+def test_of_two_executions_of_one_task_the_first_to_commit_wins_and_nothing_is_mixed(store: Store) -> None:
+    def worker(value: int) -> Stage:
+        def work(draft: Draft) -> Outcome:
+            draft.table(pa.table({"x": [value]}))
+            draft.path("tar").write_bytes(bytes([value]) * 100)
+            if value == 1:  # while the first one works, the other starts and finishes
+                run(store, worker(2))
+            return Outcome(1, 1)
+
+        return Stage("fetch", work, {})
+
+    part = run(store, worker(1))
+    assert part.table(store)["x"].to_pylist() == [2]
+    assert store.read(part.file("tar")) == bytes([2]) * 100
+    assert len(store.walk()) == 3
