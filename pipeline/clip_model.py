@@ -80,7 +80,8 @@ class ClipModel:
             (s, s) if self.resize_mode == "squash" else (max(1, round(v * s / side)) for v in (height, width))
         )
         if (new_h, new_w) != (height, width):
-            planes = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+            writable = rgb if rgb.flags.writeable else rgb.copy()  # torch warns of memory it may not write
+            planes = torch.from_numpy(writable).permute(2, 0, 1)[None]
             mode = self.interpolation if self.interpolation in ("bicubic", "bilinear") else "bicubic"
             planes = torch.nn.functional.interpolate(planes, size=(new_h, new_w), mode=mode, antialias=True)
             rgb = planes[0].permute(1, 2, 0).numpy()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +66,7 @@ def _extract(draft: Draft, unit: Unit, options: ReadOptions) -> Outcome:
     refused: list[pa.Table] = []
     policies: list[pa.Table] = []
     rows_in = 0
+    now = datetime.now(UTC)
     for kind, batch in read_unit(unit, options, counts):
         table = pa.Table.from_batches([batch])
         if kind == "captures":
@@ -75,7 +77,7 @@ def _extract(draft: Draft, unit: Unit, options: ReadOptions) -> Outcome:
         rows_in += table.num_rows
         bad = table.filter(pc.is_valid(table["reason"]))
         dropped.update(bad["reason"].to_pylist())
-        refused.append(_refusals(bad))
+        refused.append(_refusals(bad, now))
         good = _sighting_rows(table.filter(pc.is_null(table["reason"])))
         domains.update(good["dh"].to_pylist())
         sightings.add(good)
@@ -127,11 +129,13 @@ def _hashes(values: list[str]) -> Iterator[int]:
         yield int.from_bytes(ids.url_hash(value), "big")
 
 
-def _refusals(bad: pa.Table) -> pa.Table:
+def _refusals(bad: pa.Table, observed_utc: datetime) -> pa.Table:
     """Return who said no, with the evidence and without the text: what is refused is not kept."""
     spoken = bad.filter(pc.is_valid(bad["evidence"]))
     tags = pa.array(np.ones(spoken.num_rows, np.int32))
-    return spoken.append_column("tags", tags).select(REFUSED.names).cast(REFUSED)
+    observed = pa.repeat(pa.scalar(observed_utc, REFUSED.field("observed_utc").type), spoken.num_rows)
+    spoken = spoken.append_column("tags", tags).append_column("observed_utc", observed)
+    return spoken.select(REFUSED.names).cast(REFUSED)
 
 
 def _write_domains(draft: Draft, domains: Counter[int]) -> None:

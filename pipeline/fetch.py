@@ -17,6 +17,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from filters.signal import Signal
 from filters.urls import canonical_url, origin
 from pipeline.client import Client
+from pipeline.errors import FormatError
 from pipeline.fetch_options import FetchOptions
 from pipeline.image import PixelGate
 from pipeline.lanes import in_fair_lanes, run_loop
@@ -192,11 +193,19 @@ class _Part:
         from pipeline.capture import read_capture
 
         limit_bytes = self.options.max_bytes
-        pairs, body = read_capture(
-            capture.kind, capture.uri, capture.offset, capture.size_bytes, limit_bytes=limit_bytes + 1
-        )
+        try:
+            pairs, body = read_capture(
+                capture.kind, capture.uri, capture.offset, capture.size_bytes, limit_bytes=limit_bytes + 1
+            )
+        except FormatError as error:  # of this record alone; a missing file is StorageError, and everybody's
+            fate.refuse(Trouble("capture_broken", str(error)))
+            return
         headers = CIMultiDictProxy(CIMultiDict(pairs))
-        fate.http_status, fate.content_type = int(headers.get(":status", "200")), headers.get("Content-Type")
+        status = int(headers.get(":status", "200"))
+        if status > 999:  # HTTP has three digits
+            fate.refuse(Trouble("capture_broken", f"{capture.uri} at {capture.offset}: status {status}"))
+            return
+        fate.http_status, fate.content_type = status, headers.get("Content-Type")
         try:
             self.gate.may_use(job.url, headers, job.signals)
             if fate.http_status >= 300:

@@ -3,7 +3,8 @@
 img2dataset asks urllib for everything, so the rules are put there: while a part runs, this process's urllib refuses
 private addresses, judges robots.txt and headers on every hop, and bounds bytes and time. Known losses against our own
 engine: one request after another per thread with no per-host limit, no Retry-After, and img2dataset's decoding (16-bit
-pictures come out white, EXIF's orientation is ignored). md5, original_bytes, format and frames stay unknown.
+pictures come out white, EXIF's orientation is ignored). md5, original_bytes, format and frames stay unknown. Parts that
+one process is given at once take turns.
 """
 
 import http.client
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pipeline.fetch import FetchResult, Job
 
 _MARK = "tamis-"
+_TURN = threading.Lock()  # urllib has one opener a process: who rules it must be alone
 # Texts of urllib, ssl and img2dataset 1.47; the first that is found in a message names the reason.
 _MESSAGES = (
     ("disallowed by X-Robots-Tag", "noai_header"),
@@ -250,7 +252,10 @@ class _Rules:
 
 @contextmanager
 def _ruled_urllib(rules: _Rules) -> Iterator[None]:
-    """Give urllib an opener of http and https alone, without proxies, that obeys the rules; then the usual one again."""
+    """Give urllib an opener of http and https alone, without proxies, that obeys the rules; then the usual one again.
+
+    A second caller waits until the first one is done.
+    """
 
     class Response(http.client.HTTPResponse):
         def read(self, amt: int | None = None) -> bytes:
@@ -322,8 +327,9 @@ def _ruled_urllib(rules: _Rules) -> Iterator[None]:
         opener.add_handler(handler)
     opener.add_handler(urllib.request.HTTPDefaultErrorHandler())
     opener.add_handler(urllib.request.UnknownHandler())
-    urllib.request.install_opener(opener)
-    try:
-        yield
-    finally:
-        urllib.request.install_opener(None)  # urlopen builds its usual one when there is none
+    with _TURN:
+        urllib.request.install_opener(opener)
+        try:
+            yield
+        finally:
+            urllib.request.install_opener(None)  # urlopen builds its usual one when there is none

@@ -123,7 +123,7 @@ def _clustering(emb: NDArray[np.float16], lists: int, probes: int, seed: int) ->
 
 def _clustered_pairs(emb: NDArray[np.float16], least: float, most: int, probes: int, seed: int) -> list[Pairs]:
     """Compare rows sharing a cluster: each row in its nearest one with all that have it among their nearest."""
-    lists = max(1, round(len(emb) ** 0.5))
+    lists = max(1, round(len(emb) ** 0.5))  # measured at 100,000 rows: twice as many cost more than they save
     near = _clustering(emb, lists, min(probes, lists), seed)
     order = np.argsort(near.T.reshape(-1), kind="stable")  # within a list, the rows nearest to it come first
     bounds = np.searchsorted(near.T.reshape(-1)[order], np.arange(lists + 1))
@@ -146,7 +146,7 @@ def cosine_pairs(
     *,
     exact_rows: int = 50_000,
     clusterings: int = 2,
-    probes: int = 2,
+    probes: int = 3,
     max_per_row: int = 64,
     seed: int = 0,
 ) -> Pairs:

@@ -5,12 +5,14 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from filters import robots, tdmrep
 from filters.signal import Category, Signal, Value
@@ -30,11 +32,14 @@ Clock = Callable[[], datetime]
 MAX_ROBOTS_BYTES: Final = 512_000  # RFC 9309 §2.5: parse at least 500 KiB
 MAX_TDMREP_BYTES: Final = 2_000_000
 MAX_HOPS: Final = 5  # RFC 9309 §2.3.1.2
+_DETAIL_CHARS: Final = 200
 CACHED_S: Final = 24 * 3600.0  # RFC 9309 §2.4
 CACHED_DENIAL_S: Final = 600.0
 _CACHED_ORIGINS: Final = 2000
 # Where the origin cannot be reached at all, its pictures share the reason; other trouble is the file's own.
 _ORIGIN_TROUBLE: Final = frozenset({"dns", "connect", "tls", "private_address", "url_invalid"})
+_CAPTURE_BROKEN: Final = "capture_broken"
+_NOT_JSON: Final = "not JSON"
 _CATEGORY: Final[dict[str, Category]] = {"noai": "train", "noimageai": "train"}
 
 POLICY: Final = pa.schema(
@@ -48,6 +53,7 @@ POLICY: Final = pa.schema(
         pa.field("truncated", pa.bool_()),
         pa.field("tdmrep_status", pa.int16()),
         pa.field("tdmrep_body", pa.binary()),
+        pa.field("tdmrep_trouble", pa.string()),
         pa.field("observed_utc", pa.timestamp("us", tz="UTC")),
     ]
 )
@@ -71,11 +77,14 @@ class OriginPolicy:
     truncated: bool
     tdmrep_status: int | None
     tdmrep_body: bytes | None
+    tdmrep_trouble: str | None  # for people, when the file may be there but could not be read
     observed_utc: datetime
 
     @property
     def unreachable(self) -> str | None:
         """Return the reason that denies everything (RFC 9309 §2.3.1.4; 429 counts as 5xx), or None."""
+        if self.robots_trouble == _CAPTURE_BROKEN:  # the crawler reached the file; it is we who cannot read its record
+            return None
         if self.robots_status is not None and self.robots_trouble is None:
             return "robots_unreachable" if self.robots_status == 429 or self.robots_status >= 500 else None
         return self.robots_trouble if self.robots_trouble in _ORIGIN_TROUBLE else "robots_unreachable"
@@ -92,33 +101,62 @@ def table_policies(table: pa.Table) -> dict[str, OriginPolicy]:
     return {row["origin"]: OriginPolicy(**row) for row in table.select(POLICY.names).to_pylist()}
 
 
-def read_policies(store: "Store", parts: Sequence["Part"]) -> dict[str, OriginPolicy]:
-    """Return the policies of committed permission parts; a later part's word on an origin goes over an earlier's."""
+def read_policies(store: "Store", parts: Sequence["Part"], origins: Collection[str] | None) -> dict[str, OriginPolicy]:
+    """Return the policies of committed permission parts, those of `origins` alone unless it is None.
+
+    A later part's word on an origin goes over an earlier's.
+    """
+    wanted = None if origins is None else pc.field("origin").isin(pa.array(sorted(origins), pa.string()))
     found: dict[str, OriginPolicy] = {}
     for part in parts:
-        found.update(table_policies(part.table(store)))
+        with part.open(store, "parquet") as handle:  # the schema: tables of an earlier version lack columns
+            found.update(table_policies(pq.read_table(handle, schema=POLICY, filters=wanted)))
     return found
 
 
-def captured_policies(bodies: Sequence[tuple[str, tuple[Sequence[tuple[str, str]], bytes]]]) -> list[OriginPolicy]:
+def captured_policies(
+    bodies: Sequence[tuple[str, tuple[Sequence[tuple[str, str]], bytes]]], broken: Mapping[str, str] | None = None
+) -> list[OriginPolicy]:
     """Make policies from what a crawl recorded of robots.txt and tdmrep.json: (URL, (headers, body)) each.
 
-    A file that the crawl does not hold is unknown to it, not forbidden: the crawler itself was let in.
+    A file that the crawl does not hold, or holds in a record that is broken (URL → why), is unknown to it, not
+    forbidden: the crawler itself was let in.
     """
+    broken = dict(broken or {})
     files: dict[str, dict[str, tuple[int, bytes]]] = {}
     for url, (headers, body) in bodies:
         site = origin_of(url)
         status = int(dict(headers[:1]).get(":status", "200"))
+        if status > 999:  # HTTP has three digits
+            broken[url] = f"status {status}"
+            continue
         files.setdefault(site, {}).setdefault(url[len(site) :], (status, body if status < 300 else b""))
     now = utc_now()
-    policies = []
-    for site, found in sorted(files.items()):
-        status, text = found.get("/robots.txt", (404, b""))
-        body, cut = text[:MAX_ROBOTS_BYTES], len(text) > MAX_ROBOTS_BYTES
-        digest = hashlib.sha256(body).digest() if status < 300 else None
-        tdm_status, tdm = found.get("/.well-known/tdmrep.json", (404, b""))
-        policies.append(OriginPolicy(site, status, None, None, body, digest, cut, tdm_status, tdm or None, now))
-    return policies
+    return [
+        _captured_policy(site, files.get(site, {}), broken, now)
+        for site in sorted(files.keys() | {origin_of(url) for url in broken})
+    ]
+
+
+def _captured_policy(
+    site: str, found: Mapping[str, tuple[int, bytes]], broken: Mapping[str, str], now: datetime
+) -> OriginPolicy:
+    status, text = found.get("/robots.txt", (404, b""))
+    body, cut = text[:MAX_ROBOTS_BYTES], len(text) > MAX_ROBOTS_BYTES
+    digest = hashlib.sha256(body).digest() if "/robots.txt" in found and status < 300 else None
+    tdm_status, tdm = found.get("/.well-known/tdmrep.json", (404, b""))
+    tdm_trouble = None
+    if tdm_status < 300:
+        tdm_trouble = _NOT_JSON if tdmrep.parse_file(tdm) is None else None
+    elif tdm_status < 400 or tdm_status == 429 or tdm_status >= 500:
+        tdm_trouble = f"captured with status {tdm_status}"
+    policy = OriginPolicy(site, status, None, None, body, digest, cut, tdm_status, tdm or None, tdm_trouble, now)
+    if (why := broken.get(f"{site}/robots.txt")) is not None:
+        policy = replace(policy, robots_status=None, robots_trouble=_CAPTURE_BROKEN, robots_detail=why[:_DETAIL_CHARS])
+    if (why := broken.get(f"{site}/.well-known/tdmrep.json")) is not None:
+        trouble = f"{_CAPTURE_BROKEN}: {why[:_DETAIL_CHARS]}"
+        policy = replace(policy, tdmrep_status=None, tdmrep_trouble=trouble)
+    return policy
 
 
 async def ask_origin(client: Client, origin: str, clock: Clock = utc_now) -> OriginPolicy:
@@ -126,30 +164,44 @@ async def ask_origin(client: Client, origin: str, clock: Clock = utc_now) -> Ori
     now = clock()
     status, trouble, detail, body, cut = await _robots(client, origin)
     digest = hashlib.sha256(body).digest() if body or (status is not None and 200 <= status < 300) else None
-    policy = OriginPolicy(origin, status, trouble, detail, body, digest, cut, None, None, now)
+    policy = OriginPolicy(origin, status, trouble, detail, body, digest, cut, None, None, None, now)
     if policy.unreachable is not None:
         return policy
-    tdm_status, tdm_body = await _tdmrep(client, origin)
-    return replace(policy, tdmrep_status=tdm_status, tdmrep_body=tdm_body)
+    tdm_status, tdm_body, tdm_trouble = await _tdmrep(client, origin)
+    return replace(policy, tdmrep_status=tdm_status, tdmrep_body=tdm_body, tdmrep_trouble=tdm_trouble)
 
 
 async def _robots(client: Client, origin: str) -> tuple[int | None, str | None, str | None, bytes, bool]:
     try:
-        reply = await _well_known(client, f"{origin}/robots.txt", MAX_ROBOTS_BYTES)
+        async with asyncio.timeout(2 * client.options.timeout_s):
+            reply = await _well_known(client, f"{origin}/robots.txt", MAX_ROBOTS_BYTES)
         body = inflate(reply.body, "" if reply.cut else reply.encoding, 8 * MAX_ROBOTS_BYTES)
         return reply.status, None, None, body[:MAX_ROBOTS_BYTES], reply.cut or len(body) > MAX_ROBOTS_BYTES
     except Trouble as error:
         if error.reason in ("http_4xx", "http_429", "http_5xx", "too_many_redirects", "redirect_loop"):
             return error.status, None, error.detail, b"", False  # more than five hops: "unavailable", as a 4xx
         return error.status, error.reason, error.detail, b"", False
+    except TimeoutError:
+        return None, "timeout", "no end", b"", False
 
 
-async def _tdmrep(client: Client, origin: str) -> tuple[int | None, bytes | None]:
+async def _tdmrep(client: Client, origin: str) -> tuple[int | None, bytes | None, str | None]:
+    """Return status, body and trouble; without a body "the origin does not implement" (TDMRep §5.1) a reservation."""
+    limit_s = client.options.timeout_s
     try:
-        reply = await _well_known(client, f"{origin}/.well-known/tdmrep.json", MAX_TDMREP_BYTES)
-        return reply.status, None if reply.cut else inflate(reply.body, reply.encoding, MAX_TDMREP_BYTES)
-    except Trouble as error:  # "the origin does not implement" (TDMRep §5.1): nothing is reserved by file
-        return error.status, None
+        async with asyncio.timeout(limit_s):  # its own: a slow tdmrep.json must not turn into a slow robots.txt
+            reply = await _well_known(client, f"{origin}/.well-known/tdmrep.json", MAX_TDMREP_BYTES)
+        if reply.cut:
+            return reply.status, None, f"too_large: more than {MAX_TDMREP_BYTES} bytes"
+        body = inflate(reply.body, reply.encoding, MAX_TDMREP_BYTES)
+        return reply.status, body, _NOT_JSON if tdmrep.parse_file(body) is None else None
+    except Trouble as error:
+        if error.reason == "http_4xx":  # no file: that is no trouble
+            return error.status, None, None
+        reason = "redirect" if error.reason == "robots_unreachable" else error.reason
+        return error.status, None, f"{reason}: {error.detail}"
+    except TimeoutError:
+        return None, None, f"timeout: no end after {limit_s:g} s"
 
 
 async def _well_known(client: Client, url: str, max_bytes: int) -> Reply:
@@ -179,19 +231,11 @@ def fetch_policies(origins: Sequence[str], *, options: FetchOptions, clock: Cloc
         async with Client(options) as client:
 
             async def ask(origin: str) -> OriginPolicy:
-                return await _in_time(client, origin, clock)
+                return await ask_origin(client, origin, clock)
 
             return await in_lanes(ask, list(origins), lanes=options.concurrency)
 
     return run_loop(ask_all())
-
-
-async def _in_time(client: Client, origin: str, clock: Clock) -> OriginPolicy:
-    try:
-        async with asyncio.timeout(2 * client.options.timeout_s):
-            return await ask_origin(client, origin, clock)
-    except TimeoutError:
-        return OriginPolicy(origin, None, "timeout", "no end", b"", None, False, None, None, clock())
 
 
 class _Cache:
@@ -260,7 +304,7 @@ class Gatekeeper:
             return cached
         asking = self._asked.get(origin)
         if asking is None:
-            asking = self._asked[origin] = asyncio.ensure_future(_in_time(client, origin, self.clock))
+            asking = self._asked[origin] = asyncio.ensure_future(ask_origin(client, origin, self.clock))
         policy: OriginPolicy = await asyncio.shield(asking)
         _CACHE.put(key, policy)
         return policy
@@ -287,20 +331,30 @@ class Gatekeeper:
             state = f"{policy.robots_trouble or 'status'}: {policy.robots_detail or policy.robots_status}"
             note("deny", state)
             raise Trouble(reason, f"robots.txt: {state}")
+        said = f"status {policy.robots_status}, no rule"
+        if policy.robots_trouble is not None:
+            said = f"{policy.robots_trouble}: {policy.robots_detail}"
         if not rules.robots.groups:
-            note("unknown", f"status {policy.robots_status}, no rule")
+            note("unknown", said)
             return
         verdict = rules.robots.verdict(url, token)
         if not verdict.allowed:
             note("deny", verdict.rule)
             raise Trouble("robots_disallow", f"robots.txt line {verdict.line}: {verdict.rule}")
-        note("allow" if verdict.rule else "unknown", verdict.rule or f"status {policy.robots_status}, no rule")
+        note("allow" if verdict.rule else "unknown", verdict.rule or said)
 
     def _judge_tdmrep(self, url: str, rules: _Rules, signals: list[Signal]) -> None:
-        if rules.policy.tdmrep_body is None or rules.policy.tdmrep_status is None:
+        policy, subject = rules.policy, f"{rules.policy.origin}/.well-known/tdmrep.json"
+        observed = policy.observed_utc
+        trouble = policy.tdmrep_trouble
+        if trouble is None and policy.tdmrep_body is not None and rules.tdm is None:
+            trouble = _NOT_JSON
+        if trouble is not None:
+            signals.append(Signal(subject, "path", "tdmrep.json", "tdm", "unknown", "*", trouble, observed))
             return
-        subject, observed = f"{rules.policy.origin}/.well-known/tdmrep.json", rules.policy.observed_utc
-        found = rules.tdm.reservation(url) if rules.tdm is not None else tdmrep.Reservation(None, "not JSON")
+        if rules.tdm is None:
+            return
+        found = rules.tdm.reservation(url)
         if found.value is None and not found.raw:
             return
         value: Value = "unknown" if found.value is None else "deny" if found.value else "allow"

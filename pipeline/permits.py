@@ -4,10 +4,10 @@ import time
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import judging
 from pipeline.capture import read_capture
+from pipeline.errors import FormatError
 from pipeline.fetch import FetchOptions
 from pipeline.ids import stable_hash
 from pipeline.permission import captured_policies, fetch_policies, policies_table
@@ -92,12 +92,16 @@ def _captured(draft: Draft, captures: Sequence[Part]) -> Outcome:
     rows = pa.concat_tables([part.table(draft.store, "policies.parquet") for part in captures]).sort_by(
         [("url", "ascending"), ("capture_uri", "ascending"), ("capture_offset", "ascending")]
     )
-    urls = rows["url"].combine_chunks()
-    first = pc.equal(pc.index_in(urls, urls), pa.array(range(rows.num_rows), pa.int32()))
-    bodies = []
-    for row in rows.filter(first).to_pylist():
-        captured = read_capture(row["capture_kind"], row["capture_uri"], row["capture_offset"], row["capture_bytes"])
-        bodies.append((row["url"], captured))
-    policies = captured_policies(bodies)
+    bodies: dict[str, tuple[Sequence[tuple[str, str]], bytes]] = {}
+    broken: dict[str, str] = {}
+    for row in rows.to_pylist():
+        url, place = row["url"], (row["capture_uri"], row["capture_offset"], row["capture_bytes"])
+        if url in bodies:
+            continue
+        try:
+            bodies[url] = read_capture(row["capture_kind"], *place)
+        except FormatError as error:  # another record of the same file may be whole
+            broken.setdefault(url, str(error))
+    policies = captured_policies(list(bodies.items()), {url: why for url, why in broken.items() if url not in bodies})
     draft.table(policies_table(policies))
     return Outcome(len(policies), len(policies))

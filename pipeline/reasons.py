@@ -43,6 +43,7 @@ MEANINGS = {
     "bad_encoding": "The response's compression is broken, or a bomb.",
     "incomplete_body": "The response ended before its stated length.",
     "empty_body": "The response is empty.",
+    "capture_broken": "The crawl's own record of the picture cannot be read; the file is damaged or was replaced.",
     "not_fetched": "The picture was not asked for in this run.",
     # bytes to pixels
     "not_image": "The response is no picture.",

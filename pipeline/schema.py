@@ -35,6 +35,7 @@ REFUSED = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("evidence", pa.string()),
         pa.field("tags", pa.int32()),
+        pa.field("observed_utc", pa.timestamp("us", tz="UTC")),  # when the extraction read the statement
     ]
 )
 

@@ -103,7 +103,7 @@ def _todo(
 def _fetch(
     draft: Draft, todo: pa.Table, policies: Sequence[Part], options: FetchOptions, identity: dict[str, object]
 ) -> Outcome:
-    known = read_policies(draft.store, policies)
+    known = read_policies(draft.store, policies, {origin(url) for url in todo["url"].to_pylist()})
     result = fetch_rows(todo, options=options, policies=known, out_tar=draft.path("tar"))
     draft.table(result.table)
     draft.table(result.signals, "signals.parquet")

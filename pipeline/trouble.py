@@ -22,6 +22,7 @@ PERMANENT: Final = frozenset(
         "too_many_px",
         "decode_failed",
         "image_small_bytes",
+        "capture_broken",
     }
 )
 REASONS: Final = TRANSIENT | PERMANENT

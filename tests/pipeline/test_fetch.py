@@ -1,9 +1,11 @@
 """A whole part: every hostile URL ends in its own reason, in bounded time and memory, and the tar is the same each time."""
 
+import gzip
 import json
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import StorageError
 from pipeline.fetch import FetchOptions, FetchResult, fetch_rows, part_deadline_s
 from pipeline.ids import uid
 from pipeline.permission import fetch_policies
 from pipeline.schema import FETCH, SIGNAL
 from pipeline.trouble import REASONS, TRANSIENT
-from tests import pictures
+from tests import hostile, pictures
+from tests.crawl_files import response
 from tests.hostile import Hostile
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -195,6 +199,39 @@ def test_what_the_crawl_holds_is_not_dialled(server: Hostile, tmp_path: Path, ca
     assert set(dialled["reason"].to_pylist()) == {"private_address"}
 
 
+@pytest.mark.parametrize(
+    "there",
+    [
+        b"",
+        b"not a WARC at all, but something else that was put there",
+        gzip.compress(response("http://a.example/x.jpg", b"x"))[:60],
+        gzip.compress(b"a text file, compressed"),
+        response("http://a.example/x.jpg", b"x", status="40000 What"),
+    ],
+)
+def test_a_capture_that_cannot_be_read_costs_its_own_row_alone(
+    server: Hostile, tmp_path: Path, captures: list[dict[str, Any]], there: bytes
+) -> None:
+    (tmp_path / "a.warc").write_bytes(there)
+    place = {"capture_uri": str(tmp_path / "a.warc"), "capture_offset": 0, "capture_bytes": max(1, len(there))}
+    rows = rows_of(
+        ["http://a.example/x.jpg", "http://a.example/y.jpg"], [{"capture_kind": "warc", **place}, captures[0]]
+    )
+    result = fetch(rows, server, tmp_path)
+    got = {row["uid"]: row for row in result.table.to_pylist()}
+    broken, fine = (got[uid_] for uid_ in rows["uid"].to_pylist())
+    assert (broken["reason"], broken["transient"], broken["via"]) == ("capture_broken", False, "capture")
+    assert "a.warc at 0" in broken["detail"]
+    assert fine["reason"] is None
+    assert result.stats["reasons"] == {"capture_broken": 1, "kept": 1}
+
+
+def test_a_capture_whose_file_is_missing_ends_the_run(server: Hostile, tmp_path: Path) -> None:
+    place = {"capture_kind": "warc", "capture_uri": str(tmp_path / "gone"), "capture_offset": 0, "capture_bytes": 9}
+    with pytest.raises(StorageError, match="gone: bytes 0 to 9 cannot be read"):
+        fetch(rows_of(["http://a.example/x.jpg"], [place]), server, tmp_path)
+
+
 def test_a_known_policy_holds_for_captures_too(server: Hostile, tmp_path: Path, captures: list[dict[str, Any]]) -> None:
     options = FetchOptions(allow_hosts=server.allow_hosts, hosts=server.hosts)
     origin = server.url("", "robots.test")
@@ -224,8 +261,6 @@ def test_statements_are_kept_per_url_with_words_and_time(server: Hostile, tmp_pa
 def test_a_decoder_that_does_not_end_costs_one_row(
     server: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     from pipeline.picture import keep as real
 
     stuck = threading.Event()
@@ -237,8 +272,6 @@ def test_a_decoder_that_does_not_end_costs_one_row(
 
     monkeypatch.setattr("pipeline.fetch.keep", keep)
     path = "/stuck.jpg"
-    from tests import hostile
-
     hostile.body(path, None, lambda: pictures.jpeg(64, 64))
     try:
         rows = rows_of([server.url(path), *[server.url(f"/z{i}.jpg") for i in range(20)]])
@@ -285,3 +318,46 @@ def test_img2datasets_downloader_obeys_the_same_permissions_and_guard(server: Ho
     assert len(fates) == len(same) + 2
     with tarfile.open(tmp_path / "part.tar") as tar:
         assert len(tar.getmembers()) == 2
+
+
+def test_two_parts_in_two_threads_each_keep_their_own_rules_with_img2dataset(server: Hostile, tmp_path: Path) -> None:
+    pytest.importorskip("img2dataset")
+    reached, second_done = threading.Event(), threading.Event()
+    path = "/held-back.jpg"
+
+    def held_back() -> bytes:
+        reached.set()
+        second_done.wait(1.0)  # passes at once where the parts do not take turns; then the first one's rules are gone
+        return pictures.jpeg()
+
+    def part(name: str, urls: Sequence[str], **options: Any) -> None:
+        (tmp_path / name).mkdir()
+        rows = rows_of(urls)
+        settings = {"engine": "img2dataset", "retries": 0, "concurrency": 1, **options}
+        table = fetch(rows, server, tmp_path / name, **settings).table
+        reasons = dict(zip(table["uid"].to_pylist(), table["reason"].to_pylist(), strict=True))
+        got[name] = [reasons[uid_] for uid_ in rows["uid"].to_pylist()]
+
+    def second() -> None:
+        part("second", [server.url("/good.jpg"), server.url("/moved")], allow_hosts=[])
+        second_done.set()
+
+    got: dict[str, list[str | None]] = {}
+    hostile.body(path, None, held_back)
+    ruled = [server.url(f"{place}?{number}") for number in range(4) for place in ("/noai.jpg", "/tdm.jpg")]
+    threads = [
+        threading.Thread(target=part, args=("first", [server.url(path), *ruled])),
+        threading.Thread(target=second),
+    ]
+    try:
+        threads[0].start()
+        assert reached.wait(20)
+        threads[1].start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        del hostile.FATES[path]
+    assert got == {
+        "first": [None, *["noai_header", "tdm_reserved"] * 4],
+        "second": ["private_address", "private_address"],
+    }

@@ -1,11 +1,14 @@
 """robots.txt and tdmrep.json: fetched as RFC 9309 says, applied to every URL, every statement kept."""
 
+import gzip
 import hashlib
 import http.server
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -14,13 +17,17 @@ from filters.signal import Signal
 from pipeline.fetch_options import FetchOptions
 from pipeline.permission import (
     MAX_ROBOTS_BYTES,
+    MAX_TDMREP_BYTES,
     Gatekeeper,
     OriginPolicy,
     captured_policies,
     fetch_policies,
     policies_table,
+    read_policies,
     table_policies,
 )
+from pipeline.stage import Draft, Outcome, Part, Stage, run
+from pipeline.store import Store
 from pipeline.trouble import Trouble
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -172,11 +179,51 @@ def test_tdmrep_json_reserves_by_its_first_matching_rule() -> None:
     assert judged(policy, "/free/x.jpg")[0] is None
 
 
-@pytest.mark.parametrize("answer", [status(404), status(500), status(200, b"{not json"), status(200, b"{}")])
-def test_a_tdmrep_json_that_cannot_be_read_reserves_nothing(answer: Answer) -> None:
+def never(handler: http.server.BaseHTTPRequestHandler) -> None:
+    """Send headers and one byte, then nothing until the other side hangs up."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "9")
+    handler.end_headers()
+    handler.wfile.write(b"[")
+    handler.rfile.read(1)
+
+
+RESERVED = b'[{"location": "/", "tdm-reservation": 1}]'
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        (status(500), "http_5xx: "),
+        (status(429), "http_429: "),
+        (never, "timeout: no end after 1 s"),
+        (status(200, gzip.compress(RESERVED)[:-9], Content_Encoding="gzip"), "bad_encoding: gzip"),
+        (status(200, RESERVED + b" " * MAX_TDMREP_BYTES), f"too_large: more than {MAX_TDMREP_BYTES} bytes"),
+        (status(200, b"{not json"), "not JSON"),
+        (status(200, b""), "not JSON"),
+        (status(301, Location="http://10.0.0.1/tdmrep.json"), "redirect: redirected to http://10.0.0.1/"),
+        (status(301, Location="/.well-known/tdmrep.json"), "redirect_loop: "),
+    ],
+)
+def test_a_tdmrep_json_that_cannot_be_read_reserves_nothing_but_leaves_a_trace(answer: Answer, trouble: str) -> None:
+    with site(status(404), answer) as (origin, _):
+        (policy,) = fetch_policies([origin], options=replace(OPTIONS, timeout_s=1.0), clock=lambda: NOW)
+    assert policy.tdmrep_trouble is not None
+    assert policy.tdmrep_trouble.startswith(trouble)
+    reason, (_, said) = judged(policy, "/x.jpg")
+    assert reason is None
+    assert (said.mechanism, said.category, said.value) == ("tdmrep.json", "tdm", "unknown")
+    assert (said.raw, said.observed_utc) == (policy.tdmrep_trouble, NOW)
+    assert said.subject_url == f"{origin}/.well-known/tdmrep.json"
+
+
+@pytest.mark.parametrize("answer", [status(404), status(410), status(200, b"{}"), status(200, b"[]")])
+def test_a_tdmrep_json_that_is_not_there_or_says_nothing_leaves_none(answer: Answer) -> None:
     with site(status(404), answer) as (origin, _):
         policy = ask(origin)
-    assert judged(policy, "/x.jpg")[0] is None
+    reason, signals = judged(policy, "/x.jpg")
+    assert (reason, policy.tdmrep_trouble) == (None, None)
+    assert [said.mechanism for said in signals] == ["robots.txt"]
 
 
 def test_every_statement_is_kept_with_its_words_and_time() -> None:
@@ -242,6 +289,33 @@ def test_policies_survive_being_stored() -> None:
     with site(status(200, DENY)) as (origin, _):
         policies = fetch_policies([origin, "http://10.0.0.1"], options=OPTIONS, clock=lambda: NOW)
     assert table_policies(policies_table(policies)) == {policy.origin: policy for policy in policies}
+
+
+def test_policies_are_read_for_the_origins_asked_about_and_a_later_table_wins(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+
+    def commit(number: int, policies: list[OriginPolicy], drop: str | None = None) -> Part:
+        def write(draft: Draft) -> Outcome:
+            table = policies_table(policies)
+            draft.table(table.drop_columns(drop) if drop else table)
+            return Outcome(len(policies), len(policies))
+
+        return run(store, Stage("permission", write, {"number": number}))
+
+    def made(number: int, robots: bytes) -> OriginPolicy:
+        return OriginPolicy(f"http://h{number}.example", 200, None, None, robots, None, False, 404, None, None, NOW)
+
+    parts = [commit(0, [made(n, b"") for n in range(100)]), commit(1, [made(n, DENY) for n in range(50, 120)])]
+    wanted = {"http://h7.example", "http://h70.example", "http://unheard-of.example"}
+    found = read_policies(store, parts, wanted)
+    assert {origin: policy.robots_body for origin, policy in found.items()} == {
+        "http://h7.example": b"",
+        "http://h70.example": DENY,
+    }
+    assert read_policies(store, parts, set()) == {}
+    assert len(read_policies(store, parts, None)) == 120
+    before = commit(2, [made(1, DENY)], drop="tdmrep_trouble")  # a table of a version that had no such column
+    assert read_policies(store, [before], None) == {"http://h1.example": made(1, DENY)}
 
 
 def test_a_crawls_own_copies_of_the_files_are_policies_too() -> None:
