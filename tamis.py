@@ -166,7 +166,8 @@ def search(
     if html is not None:
         from index.page import write_page
 
-        write_page(html, str(value), hits, f"{dataset} · snapshot {searcher.snapshot.folder}")
+        name = dataset.rstrip("/").rsplit("/", 1)[-1]
+        write_page(html, str(value), hits, f"{name} · snapshot {searcher.snapshot.folder}")
         print(f"wrote {html}", file=sys.stderr)
     if as_json:
         print(json.dumps(plain(hits), ensure_ascii=False, indent=1))

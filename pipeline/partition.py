@@ -65,7 +65,7 @@ def _scale(values: U64, count: int | I64) -> I64:
 def assign_parts(domain: U64, url: U64, part_rows: int, share: float) -> I64:
     """Return the part number of each row.
 
-    Parts are of near-equal size, at most `part_rows` rows where URLs with many texts allow it. A domain is cut, between
+    Parts are of near-equal size, about `part_rows` rows at the most (chunks are not cut to fit). A domain is cut, between
     URLs, into as few chunks as keep each at or under `share` of a part; chunks go, largest first, to the emptiest part that
     has none of that domain. A domain too large for that (chunks > parts) is spread evenly over all parts.
     """
