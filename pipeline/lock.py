@@ -60,11 +60,13 @@ def _hold_local(store: Store) -> Iterator[None]:
                     raise _busy(store, handle.read().strip() or "unknown") from None
                 time.sleep(0.1)
         os.set_inheritable(handle.fileno(), False)  # workers must not keep the lock of a killed run
-        handle.truncate(0)
-        handle.write(json.dumps(_holder()))
-        handle.flush()
+        with suppress(OSError):  # who holds it is a courtesy; on a full disk the lock holds all the same
+            handle.truncate(0)
+            handle.write(json.dumps(_holder()))
+            handle.flush()
         yield
-        handle.truncate(0)
+        with suppress(OSError):
+            handle.truncate(0)
 
 
 @contextmanager

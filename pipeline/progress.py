@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from threading import RLock
 from types import TracebackType
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pipeline.errors import StorageError
 from pipeline.stage import Part
 from pipeline.store import Store
 
@@ -96,7 +97,7 @@ class Progress:
                 body = "".join(json.dumps(e) + "\n" for e in self._events)
                 self.store.write(f"events/{int(self.started)}-{os.getpid()}.jsonl", body.encode())
             return
-        with path.open("a", encoding="utf-8") as handle:
+        with suppress(OSError), path.open("a", encoding="utf-8") as handle:  # a log that cannot be written stops no run
             handle.write(line + "\n")
 
     @contextmanager
@@ -124,7 +125,8 @@ class Progress:
             "seconds": round(time.time() - self.started, 1),
             "stages": {name: asdict(stage) for name, stage in self.stages.items()},
         }
-        self.store.write(STATUS_FILE, json.dumps(body, indent=1).encode())
+        with suppress(StorageError):  # nor does a full disk here hide the error that says so
+            self.store.write(STATUS_FILE, json.dumps(body, indent=1).encode())
 
     def _line(self) -> None:
         shown = [f"{name} {s.done}/{s.total if s.total is not None else '?'}" for name, s in self.stages.items()]
