@@ -1,5 +1,6 @@
 """The command `tamis`: from a crawl to a training set that people can stand behind."""
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -255,6 +256,10 @@ def main() -> None:
     except TamisError as error:
         print(f"tamis: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        advice = "free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to it"
+        print(f"tamis: {error}; {advice}, then run the same command again, finished parts are kept", file=sys.stderr)
+        sys.exit(1)
     except _USAGE_ERROR as error:
         error.show()
         sys.exit(error.exit_code)

@@ -104,7 +104,9 @@ def _result(future: Future) -> Any:
         if isinstance(error, OSError) and not isinstance(
             error, (distributed.CancelledError, ConnectionError, TimeoutError)
         ):
-            raise StorageError(f"{error}; finished parts are kept, run the same command again") from error
+            raise StorageError(
+                f"{error}; see to it (a full disk: free some room); finished parts are kept, run the same command again"
+            ) from error
         raise TamisError("lost the dask scheduler; finished parts are kept, run the same command again") from error
 
 

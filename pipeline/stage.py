@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import FormatError, InvariantError
 from pipeline.ids import stable_hash
-from pipeline.store import Store
+from pipeline.store import Store, explained
 
 PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
 
@@ -137,7 +137,8 @@ def run(store: Store, stage: Stage, inputs: Sequence[Part] = ()) -> Part:
     began = time.monotonic()
     with store.scratch() as folder:
         draft = Draft(store, key, inputs, folder)
-        outcome = stage.fn(draft)
+        with explained(f"{stage.name} part {key}"):
+            outcome = stage.fn(draft)
         check_conservation(stage.name, key, outcome)
         part = Part(
             stage=stage.name,

@@ -26,7 +26,7 @@ except ImportError:  # without the extra `s3`
 
 
 @contextmanager
-def _explained(doing: str) -> Iterator[None]:
+def explained(doing: str) -> Iterator[None]:
     """Turn an operating-system error into one that says what to do."""
     try:
         yield
@@ -113,7 +113,7 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Tell whether a name is there."""
-        with _explained(f"looking for {self.uri(name)}"):
+        with explained(f"looking for {self.uri(name)}"):
             fs, path = self._full(name)
             return bool(fs.exists(path))
 
@@ -124,13 +124,13 @@ class Store:
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes; FileNotFoundError when it is absent."""
-        with _explained(f"reading {self.uri(name)}"):
+        with explained(f"reading {self.uri(name)}"):
             fs, path = self._full(name)
             return cast(bytes, fs.cat_file(path))
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading, seekable."""
-        with _explained(f"opening {self.uri(name)}"):
+        with explained(f"opening {self.uri(name)}"):
             fs, path = self._full(name)
             return cast(IO[bytes], fs.open(path, "rb"))
 
@@ -138,7 +138,7 @@ class Store:
         """Return the names of the files directly in a folder, sorted."""
         fs, path = self._full(prefix)
         try:
-            with _explained(f"listing {self.uri(prefix)}"):
+            with explained(f"listing {self.uri(prefix)}"):
                 found = fs.ls(path, detail=True, refresh=True) if not self.is_local else fs.ls(path, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -167,7 +167,7 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a whole file, replacing what was there."""
-        with _explained(f"writing {self.uri(name)}"):
+        with explained(f"writing {self.uri(name)}"):
             if not self.is_local:
                 fs, path = self._full(name)
                 fs.pipe_file(path, data)
@@ -179,7 +179,7 @@ class Store:
 
     def put(self, draft: Path, name: str) -> None:
         """Move a finished local file to its name: synced first, then visible at once."""
-        with _explained(f"writing {self.uri(name)}"):
+        with explained(f"writing {self.uri(name)}"):
             if not self.is_local:
                 fs, path = self._full(name)
                 fs.put_file(str(draft), path)
@@ -194,7 +194,7 @@ class Store:
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file only if nobody has; return False when it was there already."""
-        with _explained(f"writing {self.uri(name)}"):
+        with explained(f"writing {self.uri(name)}"):
             fs, path = self._full(name)
             if not self.is_local:
                 try:
@@ -220,7 +220,7 @@ class Store:
     def copy(self, source: str, target: str) -> None:
         """Give a file a second name: a hard link locally, a copy inside the object store."""
         fs, path = self._full(target)
-        with _explained(f"writing {self.uri(target)}"):
+        with explained(f"writing {self.uri(target)}"):
             if not self.is_local:
                 fs.cp_file(self._full(source)[1], path)
                 return
@@ -247,7 +247,7 @@ class Store:
         """Give a local folder for drafts, on the data set's own file system when that is local; removed afterwards."""
         if self.is_local:
             folder = Path(self.root) / _SCRATCH / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
-            with _explained(f"making {folder}"):
+            with explained(f"making {folder}"):
                 folder.mkdir(parents=True)
         else:
             folder = Path(tempfile.mkdtemp(prefix="tamis-"))
