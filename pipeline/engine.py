@@ -94,6 +94,9 @@ def _with_number(number: int, fn: Callable[..., T], *args: Any) -> tuple[int, T]
 
 def _result(future: Future) -> Any:
     try:
+        error = future.exception()
+        if type(error) is Exception:  # how dask hands over an error that it cannot send whole
+            raise TamisError(f"{error}; finished parts are kept, run the same command again")
         return future.result()
     except distributed.KilledWorker as error:
         raise TamisError(
