@@ -108,7 +108,7 @@ def _result(future: Future) -> Any:
             error, (distributed.CancelledError, ConnectionError, TimeoutError)
         ):
             raise StorageError(
-                f"{error}; see to it (a full disk: free some room); finished parts are kept, run the same command again"
+                f"{error}; see to it (where the disk is full: free some room); finished parts are kept, run the same command again"
             ) from error
         raise TamisError("lost the dask scheduler; finished parts are kept, run the same command again") from error
 

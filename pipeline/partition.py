@@ -65,22 +65,26 @@ def _scale(values: U64, count: int | I64) -> I64:
 def assign_parts(domain: U64, url: U64, part_rows: int, share: float) -> I64:
     """Return the part number of each row.
 
-    Parts are of near-equal size, about `part_rows` rows at the most (chunks are not cut to fit). A domain is cut, between
+    Parts are of near-equal size, at most `part_rows` rows where URLs with many texts allow it. A domain is cut, between
     URLs, into as few chunks as keep each at or under `share` of a part; chunks go, largest first, to the emptiest part that
     has none of that domain. A domain too large for that (chunks > parts) is spread evenly over all parts.
     """
     n = len(domain)
-    if n == 0:
-        return np.zeros(0, np.int64)
-    parts = math.ceil(n / part_rows)
-    if parts == 1:
+    fewest = math.ceil(n / part_rows)
+    if fewest <= 1:
         return np.zeros(n, np.int64)
     order = np.lexsort((url, domain))
     d, u = domain[order], url[order]
-    chunk_of_row = _chunks(d, u, parts, max(1, int(share * (n // parts))))
-    sizes = np.bincount(chunk_of_row)
-    first = np.searchsorted(chunk_of_row, np.arange(len(sizes)))
-    placed = _place(d[first], sizes, parts)
+    for parts in (
+        fewest,
+        fewest + 1,
+        fewest + 2,
+    ):  # chunks are not cut to fit, so the fewest may hold a few rows too many
+        chunk_of_row = _chunks(d, u, parts, max(1, int(share * (n // parts))))
+        sizes = np.bincount(chunk_of_row)
+        placed = _place(d[np.searchsorted(chunk_of_row, np.arange(len(sizes)))], sizes, parts)
+        if np.bincount(placed, weights=sizes).max() <= part_rows:
+            break
     out = np.empty(n, np.int64)
     out[order] = placed[chunk_of_row]
     return out

@@ -55,7 +55,7 @@ class Spool:
                 done += os.pwrite(self._file.fileno(), memoryview(data)[done:], slot.offset + done)
             except OSError as error:
                 raise StorageError(
-                    f"{self._folder}: pictures cannot be written ({error.strerror}); free some room"
+                    f"{self._folder}: pictures cannot be written ({error.strerror}): the disk is full: free some room"
                 ) from error
         return slot
 

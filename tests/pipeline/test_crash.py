@@ -179,7 +179,7 @@ def test_a_full_disk_stops_with_advice_and_room_lets_it_finish(undisturbed: Undi
         file = config(tmp_path / "full.toml", str(small / "set"), sorted((base / "crawl").glob("*.gz")))
         run = tamis("ingest", file, "--quiet", check=False)
         assert run.returncode == 1
-        assert "free some room" in run.stderr
+        assert "the disk is full: free some room" in run.stderr
         assert "Traceback" not in run.stderr
         subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
         _finish(file, small / "set", expected)

@@ -58,7 +58,7 @@ def test_the_order_of_rows_does_not_matter(counts: list[int], part_rows: int, se
     part = assign_parts(domain, url, part_rows, 0.1)
     assert (assign_parts(domain[order], url[order], part_rows, 0.1) == part[order]).all()
     assert part.min() == 0
-    assert part.max() < -(-len(domain) // part_rows)
+    assert part.max() < -(-len(domain) // part_rows) + 2
 
 
 @pytest.mark.parametrize("bucket_rows", [1000, 5000, 10**6])
@@ -85,3 +85,10 @@ def test_a_large_domain_is_spread_over_buckets() -> None:
     shares = np.bincount(bucket[domain == MIX], minlength=buckets.count) / 9000
     assert (shares > 0).all()
     assert shares.max() < 0.15
+
+
+def test_no_part_is_over_its_size_where_chunks_could_overfill_the_fewest_parts() -> None:
+    domain, url = _rows([50] * 4999 + [50])
+    sizes = np.bincount(assign_parts(domain, url, 9_990, 0.1))
+    assert sizes.max() <= 9_990
+    assert sizes.sum() == 250_000
