@@ -1,11 +1,10 @@
 """Runs chains of tasks on dask with a bounded number under way: the scheduler never sees more than a window of parts."""
 
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import dask
@@ -13,6 +12,7 @@ import distributed
 from distributed import Client, Future, LocalCluster
 
 from pipeline.errors import StorageError, TamisError
+from pipeline.interrupt import Interrupt, heard, unheard
 
 T = TypeVar("T")
 
@@ -38,9 +38,11 @@ class Engine:
     in_flight: int
     retries: int
     has_models: bool  # whether some worker offers the resource "model"
+    interrupt: Interrupt = field(default_factory=Interrupt)
 
     def submit(self, fn: Callable[..., T], *args: Any, model: bool = False) -> Future:
         """Submit one task; tasks with a model go to workers that offer one, where any does."""
+        self.interrupt.check()
         resources = {MODEL: 1} if model and self.has_models else None
         return self.client.submit(fn, *args, pure=False, retries=self.retries, resources=resources)
 
@@ -67,6 +69,7 @@ class Engine:
                     return
                 future = next(running)
                 count -= 1
+                self.interrupt.check()
                 yield _result(future)
         finally:
             if count:
@@ -116,36 +119,39 @@ def _result(future: Future) -> Any:
 @contextmanager
 def connect(scheduler: str | None, workers: int | None, in_flight: int | None, retries: int) -> Iterator[Engine]:
     """Connect to a running scheduler, or start a local cluster of processes, for the time of a run."""
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=20, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise TamisError(f"no dask scheduler answers at {scheduler}: {error}") from error
-        try:
-            yield _engine(client, in_flight, retries)
-        finally:
-            client.close(timeout=5)
-        return
+    with heard() as interrupt, _remote(scheduler) if scheduler is not None else _local(workers) as client:
+        yield _engine(client, in_flight, retries, interrupt)
+
+
+@contextmanager
+def _remote(scheduler: str) -> Iterator[Client]:
+    try:
+        client = Client(scheduler, timeout=20, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise TamisError(f"no dask scheduler answers at {scheduler}: {error}") from error
+    try:
+        yield client
+    finally:
+        client.close(timeout=5)
+
+
+@contextmanager
+def _local(workers: int | None) -> Iterator[Client]:
     count = workers or len(os.sched_getaffinity(0))
     dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENV})
-    before = signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # inherited: Ctrl-C is for the run, which stops its workers itself
-    with (
-        LocalCluster(
+    with unheard():
+        cluster = LocalCluster(
             n_workers=count,
             threads_per_worker=2,  # one waits for the network while the other computes
             resources={MODEL: 1},
             dashboard_address="127.0.0.1:0",
             silence_logs="CRITICAL",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        signal.signal(signal.SIGINT, before)
-        yield _engine(client, in_flight, retries)
+        )
+    with cluster, Client(cluster, set_as_default=False) as client:
+        yield client
 
 
-def _engine(client: Client, in_flight: int | None, retries: int) -> Engine:
+def _engine(client: Client, in_flight: int | None, retries: int, interrupt: Interrupt) -> Engine:
     try:
         client.wait_for_workers(1, timeout=120)
     except TimeoutError as error:
@@ -155,7 +161,7 @@ def _engine(client: Client, in_flight: int | None, retries: int) -> Engine:
     workers = client.scheduler_info(n_workers=-1)["workers"]
     threads = sum(worker["nthreads"] for worker in workers.values())
     has_models = any(MODEL in worker.get("resources", {}) for worker in workers.values())
-    return Engine(client, in_flight or 4 * threads, retries, has_models)
+    return Engine(client, in_flight or 4 * threads, retries, has_models, interrupt)
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
