@@ -1,0 +1,77 @@
+"""What a request can name, and the one form in which each kind is compared (optout.md §7.2)."""
+
+import hashlib
+import re
+import unicodedata
+from typing import Final
+
+from filters.urls import canonical_url, host, registrable_domain
+
+KINDS: Final = (
+    "url",
+    "url_prefix",
+    "host",
+    "domain",
+    "uid",
+    "sha256",
+    "md5",
+    "pdq",
+    "phash64",
+    "text",
+    "creator",
+    "picture",
+)
+NAMED: Final = ("url", "url_prefix", "host", "domain", "text", "creator")
+"""Kinds whose values are kept as keyed digests only; `uid` is a digest already."""
+HASH_BYTES: Final = {"uid": 16, "sha256": 32, "md5": 16, "pdq": 32, "phash64": 8}
+COPIES_TOO: Final = frozenset({"url", "uid", "sha256", "md5", "pdq", "phash64", "picture"})
+"""Kinds that speak of a picture, so that a request reaches its copies unless it says otherwise."""
+
+_VARIANT = re.compile(r"https?://(?:www\.)?")
+_BLANK = re.compile(r"\s+")
+
+
+def url_key(canonical: str) -> str:
+    """Return a canonical URL without its scheme and a leading `www.`: for removals the variants are one resource."""
+    return _VARIANT.sub("", canonical, count=1)
+
+
+def text_key(text: str) -> str:
+    """Return a text as phrases are looked for in it: NFKC, case folded, white space folded."""
+    return _BLANK.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()
+
+
+def normal(kind: str, value: str) -> str | bytes | None:
+    """Return the form in which a value is compared, or None when it is none of that kind.
+
+    Names (`NAMED`) give text, hashes give bytes. A `picture` has no form: it is turned into hashes first.
+    """
+    value = value.strip()
+    if kind in HASH_BYTES:
+        return _hash(value, HASH_BYTES[kind])
+    if kind in ("url", "url_prefix"):
+        canonical = canonical_url(value if "://" in value else f"https://{value}")
+        return url_key(canonical) if canonical else None
+    if kind in ("host", "domain"):
+        canonical = canonical_url(value if "://" in value else f"https://{value}/")
+        name = host(canonical).removeprefix("www.") if canonical else ""
+        if kind == "domain" and name:
+            name = registrable_domain(name)
+        return name or None
+    if kind in ("text", "creator"):
+        return text_key(value) or None
+    raise ValueError(f"unknown kind {kind!r}; one of {', '.join(KINDS)}")
+
+
+def _hash(value: str, size: int) -> bytes | None:
+    try:
+        data = bytes.fromhex(value)
+    except ValueError:
+        return None
+    return data if len(data) == size else None
+
+
+def digest(seed: bytes, kind: str, normal_form: str) -> bytes:
+    """Return the 16 bytes that stand for a name in lists: BLAKE2b (RFC 7693) keyed with the registry's secret seed (32 bytes)."""
+    message = normal_form.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(message, digest_size=16, key=seed, person=kind.encode()).digest()

@@ -1,0 +1,1 @@
+"""Groups of the command line; each imports its work only when it is called."""
