@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -22,10 +22,21 @@ SITES = (
 """Fourteen ordinary sites, so that none has a tenth of the pictures."""
 HOSTILE_SITES = ("closed", "stormy", "slow", "rude", "trap")
 """Apart, so that a circuit breaker that opens for one of them costs no ordinary picture."""
+LEAVING_SITE = "painter"
+"""Its owner asks for the removal of everything on it, after the first ingest."""
 PICTURES_PER_PAGE = 12
 _BANK = 40
 SMALLEST = 160
 """Pictures that a world needs for one of every kind."""
+
+
+@dataclass
+class Leaving:
+    """Who asks for removal after the first ingest: a site's owner, the owner of one URL, and somebody who has a picture."""
+
+    host: str
+    url: str = ""
+    picture: bytes = b""
 
 
 class Builder:
@@ -37,6 +48,7 @@ class Builder:
         self.replies: dict[str, Reply] = {}
         self.fates: list[Fate] = []
         self.captured: list[str] = []
+        self.leaving = Leaving(origin.bases.get(LEAVING_SITE, "").removeprefix("http://").rsplit(":", 1)[0])
         self._layout: dict[tuple[str, str], list[tuple[int, Shown]]] = {}
         self._heads: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
         self._numbers = count(1)
@@ -79,6 +91,7 @@ class Builder:
         on: str | None = None,
         copy_of: str | None = None,
         max_requests: int | None = 1,
+        leaves: bool = False,
     ) -> Fate:
         """Add a picture at `where` (site:/path, or a whole URL) to a page of the group, on the site `on` or its own."""
         site, _, path = where.partition(":")
@@ -88,9 +101,9 @@ class Builder:
         url = canonical_url(address) or address
         if reply is not None:
             self.replies[url] = reply
-        fate = Fate(url, text, kind, frozenset(expected), (), copy_of, max_requests)
+        fate = Fate(url, text, kind, frozenset(expected), (), copy_of, max_requests, leaves)
         self.fates.append(fate)
-        home = on or (site if site in SITES else "museum")
+        home = on or (site if site in (*SITES, LEAVING_SITE) else "museum")
         relative = local and home == site and self.rng.random() < 0.5
         self._show(len(self.fates) - 1, home, group, Shown(path if relative else address, text))
         return fate

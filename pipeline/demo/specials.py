@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from pipeline.demo import oddities
-from pipeline.demo.builder import SITES, Builder, ok
-from pipeline.demo.fate import ABSENT
+from pipeline.demo.builder import LEAVING_SITE, SITES, Builder, ok
+from pipeline.demo.fate import ABSENT, JUDGED, REMOVED
 from pipeline.demo.origin import NOT_FOUND, Reply
 from pipeline.demo.pictures import Pixels, encode
 
@@ -29,6 +29,7 @@ def add_all(world: Builder) -> None:
     _shown_twice(world)
     _texts(world)
     _captures(world)
+    _leavers(world)
 
 
 def _robots(world: Builder) -> None:
@@ -282,3 +283,27 @@ def _captures(world: Builder) -> None:
         where = f"{world.site()}:{world.path(picture)}"
         fate = world.add("noai_in_crawl", where, picture.text, reply, {"noai_header"}, max_requests=0)
         world.captured.append(fate.url)
+
+
+def _leavers(world: Builder) -> None:
+    """Pictures that somebody asks to remove after the first ingest: a whole site, one URL, one picture; copies go with them.
+
+    A demo run again in the same folder finds them removed from the start.
+    """
+    either = JUDGED | REMOVED
+    for number in range(10):  # the site's own pictures, and two that only stand on its pages
+        picture = world.take()
+        site = LEAVING_SITE if number < 8 else world.site()
+        where = f"{site}:{world.path(picture, 'gallery')}"
+        world.add("leaves_by_site", where, picture.text, ok(picture), either, on=LEAVING_SITE, leaves=True)
+    for kind in ("leaves_by_url", "leaves_by_picture"):
+        picture = world.take()
+        first = world.add(kind, f"{world.site()}:{world.path(picture)}", picture.text, ok(picture), either, leaves=True)
+        for _ in range(2):
+            where = f"{world.site()}:{world.path(picture, 'copies')}"
+            reply, text = ok(picture), picture.text.title()
+            world.add(f"{kind}_copy", where, text, reply, either, copy_of=first.url, leaves=True)
+        if kind == "leaves_by_url":
+            world.leaving.url = first.url
+        else:
+            world.leaving.picture = picture.data

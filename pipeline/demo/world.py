@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.demo import specials
-from pipeline.demo.builder import HOSTILE_SITES, SITES, Builder, ok
+from pipeline.demo.builder import HOSTILE_SITES, LEAVING_SITE, SITES, Builder, Leaving, ok
 from pipeline.demo.fate import Fate
 from pipeline.demo.origin import Origin, Reply
 from pipeline.demo.pictures import NEAR_COPIES, TYPES, Picture
@@ -25,6 +25,7 @@ class World:
     replies: dict[str, Reply]
     pages: list[str]
     captured: list[str]
+    leaving: Leaving
 
     @property
     def crawl_urls(self) -> list[str]:
@@ -34,7 +35,7 @@ class World:
 
 def open_origin(port: int = 0) -> Origin:
     """Bind the sites of the little web; the same port gives the same URLs, and so the same uids."""
-    return Origin([*SITES, *HOSTILE_SITES], port=port)
+    return Origin([*SITES, *HOSTILE_SITES, LEAVING_SITE], port=port)
 
 
 def build(origin: Origin, *, pictures: int | None = None, seed: int = 2026) -> World:
@@ -50,7 +51,7 @@ def build(origin: Origin, *, pictures: int | None = None, seed: int = 2026) -> W
         matched.append((fate, picture))
     _copies(builder, matched)
     pages = builder.lay_out()
-    return World(builder.fates, builder.replies, pages, builder.captured)
+    return World(builder.fates, builder.replies, pages, builder.captured, builder.leaving)
 
 
 def _wrong_texts(builder: Builder, shown: list[Picture]) -> None:

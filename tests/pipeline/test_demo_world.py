@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import socket
 import tomllib
 from collections.abc import Iterator
@@ -21,12 +20,10 @@ from warcio.archiveiterator import ArchiveIterator
 from filters.text import is_filename, is_uninformative
 from pipeline import config, inputs
 from pipeline.demo import oddities
-from pipeline.demo.builder import SITES
+from pipeline.demo.builder import LEAVING_SITE, SITES
 from pipeline.demo.crawl import crawl
-from pipeline.demo.fate import ABSENT, JUDGED, Fate
 from pipeline.demo.origin import ENDLESS_BYTES, NOT_FOUND, Origin, Reply
 from pipeline.demo.pictures import NEAR_COPIES, Picture, drawings, pictures
-from pipeline.demo.verdict import Outcomes, compare, describe
 from pipeline.demo.world import World, build, config_toml, open_origin
 from pipeline.sightings import Counts
 
@@ -80,7 +77,7 @@ def test_every_kind_that_the_demo_promises_is_there(crawled: Crawled) -> None:
         "slow_drip endless bomb gzip_bomb html_as_picture truncated svg empty lying_type redirect_fine "
         "redirect_loop redirect_private redirect_file scheme dns exif_rotated cmyk sixteen_bit animated_gif "
         "two_texts merged_pair text_filename boilerplate text_short only_in_crawl non_ascii_url tls reset "
-        "cut_short header_bomb"
+        "cut_short header_bomb leaves_by_site leaves_by_url leaves_by_url_copy leaves_by_picture"
     )
     assert set(promised.split()) <= {fate.kind for fate in crawled.world.fates}
 
@@ -294,7 +291,7 @@ def test_a_reader_can_start_at_every_record_of_the_crawl(crawled: Crawled) -> No
 def test_the_crawler_asks_once_for_each_page_and_robots_txt_and_for_no_picture_but_those_the_crawl_holds(
     crawled: Crawled,
 ) -> None:
-    robots = {f"{crawled.origin.bases[site]}/robots.txt" for site in SITES}
+    robots = {f"{crawled.origin.bases[site]}/robots.txt" for site in (*SITES, LEAVING_SITE)}
     asked = set(crawled.requests)
     assert set(crawled.requests.values()) == {1}
     assert asked - robots == set(crawled.world.crawl_urls)
@@ -322,75 +319,3 @@ def test_our_own_reader_finds_every_fate_in_the_crawl(crawled: Crawled) -> None:
         key: next(iter(fate.expected & early)) for key, fate in wanted.items() if fate.expected & early
     }
     assert counts.images == sum(len(fate.pages) for fate in crawled.world.fates)
-
-
-# the verdict
-
-
-def foretold(fates: list[Fate]) -> dict[tuple[str, str], str | None]:
-    """Every fate comes true: copies are dropped, right texts stay, wrong ones go."""
-    outcomes: dict[tuple[str, str], str | None] = {}
-    for fate in fates:
-        if fate.expected == JUDGED:
-            copied = "duplicate_of" if fate.copy_of else None
-            outcomes[fate.url, fate.text] = "clip_low" if fate.kind == "wrong_text" else copied
-        elif ABSENT not in fate.expected:
-            outcomes[fate.url, fate.text] = sorted(map(str, fate.expected))[0]
-    return outcomes
-
-
-def test_a_run_that_does_all_as_foretold_is_in_order(crawled: Crawled) -> None:
-    verdict = compare(crawled.world.fates, foretold(crawled.world.fates))
-    assert verdict.ok, describe(verdict.violations)
-    assert {m.frac for m in (verdict.keep, verdict.removal, verdict.recall, verdict.precision)} == {1.0}
-    assert verdict.recall.total == sum(fate.copy_of is not None for fate in crawled.world.fates)
-    assert sum(counts.total() for counts in verdict.table.values()) == len(crawled.world.fates)
-    assert json.loads(json.dumps(verdict.to_json()))["ok"]
-    assert verdict.confusion().row_count == len(verdict.table)
-    assert verdict.figures().row_count == 4
-
-
-def fate(url: str, kind: str = "matched", expected: frozenset[str | None] = JUDGED, copy_of: str | None = None) -> Fate:
-    return Fate(url, "owl", kind, expected, copy_of=copy_of, max_requests=1)
-
-
-def outcomes(**reasons: str | None) -> Outcomes:
-    return {(url, "owl"): reason for url, reason in reasons.items()}
-
-
-def test_another_outcome_than_the_fate_is_a_violation_and_a_missing_row_is_one() -> None:
-    fates = [fate("a", "http_4xx", frozenset({"http_4xx"})), fate("b"), fate("c")]
-    verdict = compare(fates, outcomes(a=None, b="dns"))
-    assert [(v.fate.url, v.outcome) for v in verdict.violations] == [("a", "kept"), ("b", "dns"), ("c", ABSENT)]
-    assert "a ('owl'): kept, not http_4xx" in describe(verdict.violations)
-
-
-def test_a_row_refused_before_it_had_a_text_is_found_by_its_url() -> None:
-    assert compare([fate("a", "noai_page", frozenset({"opted_out"}))], {("a", ""): "opted_out"}).ok
-
-
-def test_asking_for_what_was_refused_is_a_violation_though_the_outcome_is_right() -> None:
-    refused = Fate("a", "owl", "robots", frozenset({"robots_disallow"}), max_requests=0)
-    assert compare([refused], outcomes(a="robots_disallow"), {"b": 3}).ok
-    verdict = compare([refused], outcomes(a="robots_disallow"), {"a": 1})
-    assert [v.outcome for v in verdict.violations] == ["asked for 1 times"]
-
-
-@pytest.mark.parametrize(
-    ("reasons", "recall", "precision"),
-    [
-        ({"a": None, "b": "duplicate_of", "c": "duplicate_of", "x": None}, (2, 2), (2, 2)),
-        ({"a": "duplicate_of", "b": None, "c": "duplicate_of", "x": None}, (2, 2), (2, 2)),
-        ({"a": None, "b": None, "c": "duplicate_of", "x": None}, (1, 2), (1, 1)),
-        ({"a": None, "b": None, "c": None, "x": "duplicate_of"}, (0, 2), (0, 1)),
-        ({"a": "clip_low", "b": None, "c": "duplicate_of", "x": None}, (1, 1), (1, 1)),
-        ({"a": "duplicate_of", "b": "duplicate_of", "c": "duplicate_of", "x": None}, (2, 2), (2, 3)),
-    ],
-)
-def test_recall_and_precision_of_copies_count_groups_whichever_member_stays(
-    reasons: dict[str, str | None], recall: tuple[int, int], precision: tuple[int, int]
-) -> None:
-    fates = [fate("a"), fate("b", "copy_exact", copy_of="a"), fate("c", "copy_cropped", copy_of="a"), fate("x")]
-    verdict = compare(fates, outcomes(**reasons))
-    assert (verdict.recall.hits, verdict.recall.total) == recall
-    assert (verdict.precision.hits, verdict.precision.total) == precision
