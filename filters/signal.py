@@ -3,15 +3,47 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal, get_args
 
 Scope = Literal["host", "path", "resource", "page", "asset"]
-Mechanism = Literal["robots.txt", "x-robots-tag", "meta-robots", "tdmrep.json", "tdm-header", "tdm-meta"]
-Category = Literal["crawl", "tdm", "train", "search"]
+Mechanism = Literal[
+    "robots.txt",  # Allow and Disallow for our token
+    "proxy-token",  # Disallow for a crawler that gathers training data (filters.proxy_tokens)
+    "content-signal",
+    "aipref-robots",
+    "aipref-header",
+    "rsl",
+    "ai.txt",
+    "trust.txt",
+    "x-robots-tag",
+    "meta-robots",
+    "tdmrep.json",
+    "tdm-header",
+    "tdm-meta",
+    "iptc-plus",  # plus:DataMining inside the picture's file
+    "xmp-tdm",  # tdm:reservation inside the picture's file
+    "c2pa",  # c2pa.training-mining and cawg.training-mining
+]
+Category = Literal["crawl", "tdm", "train", "train-genai", "ai-input", "search"]
 Value = Literal["deny", "allow", "unknown"]
+Flag = Literal[
+    "",
+    "malformed",  # cannot be read
+    "malformed_reservation",  # cannot be read, but looks like a no to training
+    "nonconformant",  # its meaning is plain, its form is not the specification's
+    "old_label",  # a name from an earlier draft
+    "unreadable",  # the file is there, or may be, and could not be got
+]
 
-# A reservation of any mining covers training too; leave to mine is not leave to train (optout.md §0.1).
-_DENIED_THROUGH: dict[Category, tuple[Category, ...]] = {"train": ("train", "tdm")}
+MECHANISMS: Final[tuple[Mechanism, ...]] = get_args(Mechanism)
+CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
+
+# A reservation of any mining covers training, and one of any training covers that of generative models; leave to do
+# the former is not leave to do the latter (optout.md §0.1).
+_DENIED_THROUGH: dict[Category, tuple[Category, ...]] = {
+    "train": ("train", "tdm"),
+    "train-genai": ("train-genai", "train", "tdm"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +58,17 @@ class Signal:
     agent_scope: str  # the product token addressed, "*" for everybody
     raw: str
     observed_utc: datetime
+    flag: Flag = ""
+    evidence_digest: bytes | None = None  # SHA-256 of the whole file or packet that `raw` was read from
 
     def __post_init__(self) -> None:
         if self.observed_utc.tzinfo is None:
             raise ValueError(f"observed_utc of the signal for {self.subject_url} has no time zone")
+
+
+def denied_through(category: Category) -> tuple[Category, ...]:
+    """Return the categories whose deny is a deny for this one, itself included."""
+    return _DENIED_THROUGH.get(category, (category,))
 
 
 def combine(signals: Iterable[Signal], category: Category) -> Value:
@@ -37,10 +76,10 @@ def combine(signals: Iterable[Signal], category: Category) -> Value:
 
     Exceptions inside one mechanism (the longest robots rule, TDMRep's supersession) are settled before this.
     """
-    denied_through = _DENIED_THROUGH.get(category, (category,))
+    through = denied_through(category)
     answer: Value = "unknown"
     for signal in signals:
-        if signal.value == "deny" and signal.category in denied_through:
+        if signal.value == "deny" and signal.category in through:
             return "deny"
         if signal.value == "allow" and signal.category == category:
             answer = "allow"

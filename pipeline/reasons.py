@@ -24,6 +24,11 @@ MEANINGS = {
     "tdm_reserved": "The site reserves text and data mining (TDMRep).",
     "noai_header": "The picture's own response says noai, noindex or the like (X-Robots-Tag).",
     "noai_page": "The page around the picture says noai, noindex or the like.",
+    "training_reserved": "The site reserves training (Content-Signal, AIPREF, ai.txt, trust.txt, or by shutting out training crawlers).",
+    "licence_denies": "The site's machine-readable licence (RSL) forbids training or asks for payment.",
+    "rights_metadata": "The picture's own file reserves its use (IPTC/PLUS, TDM reservation, C2PA).",
+    "signal_unclear": "A statement about use that cannot be read, and may be a no.",
+    "not_allowed": "Nobody allows the use in so many words, and this data set keeps nothing else.",
     # the network
     "dns": "The host's name does not resolve.",
     "connect": "No connection to the host could be made.",

@@ -77,6 +77,8 @@ SIGNAL = pa.schema(
         pa.field("agent_scope", pa.string()),
         pa.field("raw", pa.string()),
         pa.field("observed_utc", pa.timestamp("us", tz="UTC")),
+        pa.field("flag", pa.string()),  # "" unless the statement is malformed, nonconformant, …
+        pa.field("evidence_digest", pa.binary(32)),  # SHA-256 of the file or packet it was read from
     ]
 )
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import aiohttp
 
+from filters import policy
 from pipeline.net import AddressRefused
 
 TRANSIENT: Final = frozenset(
@@ -12,8 +13,9 @@ TRANSIENT: Final = frozenset(
     | {"circuit_open"}
 )
 PERMANENT: Final = frozenset(
-    {"tls", "too_large", "header_too_large", "http_4xx", "redirect_loop", "redirect_scheme", "too_many_redirects"}
-    | {"private_address", "url_invalid", "robots_disallow", "tdm_reserved", "noai_header", "empty_body", "bad_encoding"}
+    {*policy.REASONS}
+    | {"tls", "too_large", "header_too_large", "http_4xx", "redirect_loop", "redirect_scheme", "too_many_redirects"}
+    | {"private_address", "url_invalid", "empty_body", "bad_encoding"}
     | {
         "not_image",
         "html_not_image",

@@ -33,6 +33,13 @@ def test_a_reservation_of_mining_covers_training_but_leave_to_mine_is_not_leave_
     assert combine([said("allow", "tdm")], "tdm") == "allow"
 
 
+def test_a_reservation_of_training_covers_generative_training_and_not_the_other_way_round() -> None:
+    assert combine([said("deny", "train")], "train-genai") == "deny"
+    assert combine([said("deny", "tdm"), said("allow", "train-genai")], "train-genai") == "deny"
+    assert combine([said("deny", "train-genai")], "train") == "unknown"
+    assert combine([said("allow", "train")], "train-genai") == "unknown"
+
+
 def test_a_refusal_to_crawl_or_to_be_indexed_says_nothing_about_other_categories() -> None:
     signals = [said("deny", "crawl"), said("deny", "search")]
     assert [combine(signals, category) for category in ("crawl", "search", "train", "tdm")] == [
