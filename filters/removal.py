@@ -75,3 +75,23 @@ def digest(seed: bytes, kind: str, normal_form: str) -> bytes:
     """Return the 16 bytes that stand for a name in lists: BLAKE2b (RFC 7693) keyed with the registry's secret seed (32 bytes)."""
     message = normal_form.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(message, digest_size=16, key=seed, person=kind.encode()).digest()
+
+
+def entries(seed: bytes, kind: str, normal_form: str) -> list[tuple[str, bytes, int]]:
+    """Return the list entries (kind, digest, length) by which a name is found.
+
+    A phrase's length is its words. A URL prefix has two: itself with its length in characters, and its host with that length,
+    so that only URLs of such hosts are cut and hashed.
+    """
+    own = digest(seed, kind, normal_form)
+    if kind == "text":
+        return [(kind, own, len(normal_form.split()))]
+    if kind == "url_prefix":
+        length = len(normal_form)
+        return [(kind, own, length), ("prefix_host", digest(seed, "prefix_host", prefix_host(normal_form)), length)]
+    return [(kind, own, 0)]
+
+
+def prefix_host(key: str) -> str:
+    """Return the host (with its port) of a URL in the form of `url_key`."""
+    return key.partition("/")[0]

@@ -28,7 +28,7 @@ _Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only 
 meta = Table(
     "meta",
     metadata,
-    Column("name", String(64), primary_key=True),  # registry_id, list_seed, format
+    Column("name", String(64), primary_key=True),  # registry_id, list_seed, position, …
     Column("value", Text, nullable=False),
 )
 
@@ -53,7 +53,7 @@ request = Table(
     Column("due_utc", String(32), nullable=False),
     Column("extension_notice_utc", String(32)),
     Column("extended_due_utc", String(32)),
-    Column("commitment", LargeBinary(32), nullable=False),  # HMAC-SHA256(key, normal form), what the log's leaves hold
+    Column("commitment", LargeBinary(32), nullable=False),  # HMAC-SHA256, what the log's leaves hold of the value
     Index("request_state", "state", "due_utc"),
 )
 
@@ -81,20 +81,20 @@ match = Table(
     ),  # JSON: what the verifier looks for (url, text, digests), sealed with the request's key
 )
 
-entry = Table(  # what candidates are matched against; one row per digest, however many lists name it
+entry = Table(  # what candidates are matched against; a digest that several lists name has several rows
     "entry",
     metadata,
     Column("kind", String(24), primary_key=True),
-    Column(
-        "digest", LargeBinary(32), primary_key=True
-    ),  # 16 bytes keyed for names, the hash itself for hashes (8 to 32 bytes)
+    Column("digest", LargeBinary(32), primary_key=True),  # keyed, 16 bytes, for names; the hash itself for hashes
+    Column("owner", String(40), primary_key=True),  # id of the request or of the import
+    Column("length", Integer, nullable=False, default=0),  # of a url_prefix in characters, of a text in words
     Column("position", BigInteger, nullable=False),
-    Column("list_id", String(40), nullable=False),  # of the import, or the request's id
     Column("category", String(16), nullable=False),  # train, tdm, gdpr17, gdpr21, csam, ncii, dmca, copyright
     Column("distance", Integer, nullable=False, default=0),
     Column("expires_utc", String(32)),
     Column("active", Boolean, nullable=False, default=True),
     Index("entry_position", "position"),
+    Index("entry_owner", "owner"),
     sqlite_with_rowid=False,
 )
 
@@ -122,6 +122,14 @@ leaf = Table(
     Column("type", String(32), nullable=False),
     Column("entry", Text, nullable=False),  # canonical JSON (RFC 8785); commitments and counts only
     Column("hash", LargeBinary(32), nullable=False),  # SHA-256(0x00 ‖ entry), RFC 9162 §2.1.1
+)
+
+node = Table(  # complete subtrees of the log above its leaves: 2^level leaves, the number-th of its level
+    "node",
+    metadata,
+    Column("level", Integer, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary(32), nullable=False),
 )
 
 head = Table(

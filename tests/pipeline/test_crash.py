@@ -86,7 +86,9 @@ def test_the_whole_process_group_killed(undisturbed: Undisturbed, tmp_path: Path
 def test_the_whole_process_group_killed_again_and_again(undisturbed: Undisturbed, tmp_path: Path) -> None:
     base, expected, seconds = undisturbed
     for number in range(5):
-        dataset = tmp_path / str(number) / "set"  # the data card names the folder, so it is called as the undisturbed one
+        dataset = (
+            tmp_path / str(number) / "set"
+        )  # the data card names the folder, so it is called as the undisturbed one
         dataset.parent.mkdir()
         file = _config(base, dataset)
         for share in _moments(4, seed=100 + number):
