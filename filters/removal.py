@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 from filters.urls import canonical_url, host, registrable_domain
@@ -29,6 +30,7 @@ COPIES_TOO: Final = frozenset({"url", "uid", "sha256", "md5", "pdq", "phash64", 
 
 _VARIANT = re.compile(r"https?://(?:www\.)?")
 _BLANK = re.compile(r"\s+")
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
 def url_key(canonical: str) -> str:
@@ -39,6 +41,12 @@ def url_key(canonical: str) -> str:
 def text_key(text: str) -> str:
     """Return a text as phrases are looked for in it: NFKC, case folded, white space folded."""
     return _BLANK.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()
+
+
+def word_runs(text: str, words: int) -> list[str]:
+    """Return every run of so many words of a text, in the form of `text_key` and without the punctuation around words."""
+    found = _WORD.findall(text_key(text))
+    return [" ".join(found[at : at + words]) for at in range(len(found) - words + 1)]
 
 
 def normal(kind: str, value: str) -> str | bytes | None:
@@ -58,8 +66,10 @@ def normal(kind: str, value: str) -> str | bytes | None:
         if kind == "domain" and name:
             name = registrable_domain(name)
         return name or None
-    if kind in ("text", "creator"):
+    if kind == "creator":
         return text_key(value) or None
+    if kind == "text":
+        return " ".join(_WORD.findall(text_key(value))) or None
     raise ValueError(f"unknown kind {kind!r}; one of {', '.join(KINDS)}")
 
 
@@ -90,6 +100,20 @@ def entries(seed: bytes, kind: str, normal_form: str) -> list[tuple[str, bytes, 
         length = len(normal_form)
         return [(kind, own, length), ("prefix_host", digest(seed, "prefix_host", prefix_host(normal_form)), length)]
     return [(kind, own, 0)]
+
+
+def url_digests(seed: bytes, urls: Sequence[bytes]) -> bytes:
+    """Return the joined digests (kind `url`) of canonical URLs in UTF-8; one loop, for it is the cost of matching a crawl."""
+    keyed = hashlib.blake2b(digest_size=16, key=seed, person=b"url").copy
+    out: list[bytes] = []
+    for url in urls:
+        hasher = keyed()
+        if url[:8] == b"https://":
+            hasher.update(url[12:] if url[8:12] == b"www." else url[8:])
+        else:
+            hasher.update(url[11:] if url[7:11] == b"www." else url[7:])
+        out.append(hasher.digest())
+    return b"".join(out)
 
 
 def prefix_host(key: str) -> str:
