@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine, Row, func, select, update
 
 from filters import removal
+from filters.perceptual import PDQ_MIN_QUALITY
 from pipeline.errors import ConfigError, InputError
 from pipeline.registry import clock, log, place, seal
 from pipeline.registry.requests import CATEGORIES, OPEN, Match, Request, check_move
@@ -305,6 +306,8 @@ class _Named:
         forms = {kind: removal.normal(kind, hashes[kind]) for kind in ("sha256", "md5", "pdq") if hashes.get(kind)}
         if not isinstance(forms.get("sha256"), bytes):
             raise InputError("a picture is named by its hashes, sha256 at least")
+        if int(hashes.get("pdq_quality", PDQ_MIN_QUALITY)) < PDQ_MIN_QUALITY:
+            del forms["pdq"]  # says too little to be matched (ThreatExchange)
         entries = [(kind, form, 0) for kind, form in forms.items() if isinstance(form, bytes)]
         return cls(removal.digest(seed, "picture", hashes["sha256"]), hashes["sha256"], entries)
 
