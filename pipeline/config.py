@@ -158,6 +158,20 @@ class PackConfig(Section):
     keep_snapshots: int = Field(2, ge=1, description="How many of the last snapshots keep their shards")
 
 
+class OptOutConfig(Section):
+    """How the run obeys those who said no to this data set."""
+
+    registry: str | None = Field(
+        None,
+        description="URL of the registry's database (sqlite:////…, postgresql://…); SQLite in the data set when absent",
+    )
+    lists: bool = Field(True, description="Obey the registry before fetching and after decoding")
+    pdq_bits: int = Field(
+        31, ge=0, le=63, description="Hamming radius within which a picture is taken for a listed one (PDQ)"
+    )
+    replace_lost: bool = Field(True, description="A copy of a removed picture may take its place")
+
+
 class ClusterConfig(Section):
     """The machine or machines the run uses; results never depend on it."""
 
@@ -182,6 +196,7 @@ class Config(Section):
     filters: FiltersConfig = FiltersConfig()
     copies: CopiesConfig = CopiesConfig()
     pack: PackConfig = PackConfig()
+    optout: OptOutConfig = OptOutConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     def digest(self) -> str:
@@ -191,6 +206,7 @@ class Config(Section):
     def public(self) -> dict[str, Any]:
         """Return what the result depends on: neither places nor machines, nor how fast it is done."""
         how = {"clip": {"device", "batch", "compile"}, "fetch": {"concurrency", "host_concurrency", "threads"}}
+        how["optout"] = {"registry"}  # its address may hold a password
         return self.model_dump(mode="json", exclude={"cluster": True, "dataset": True, **how})
 
 

@@ -90,14 +90,22 @@ class Loader:
         return decode_stored(self._open[key].read(int(self._sizes[row])))
 
 
-def choose(draft: Draft, judged: Sequence[Part]) -> Outcome:
-    """Write, for every group with a keepable member, the other keepable members: uid, duplicate_of."""
+def choose(draft: Draft, judged: Sequence[Part], replace_lost: bool) -> Outcome:
+    """Write, for every group with a keepable member, the other keepable members: uid, duplicate_of.
+
+    Without `replace_lost` all members of a group that somebody had one removed of go, as copies of that one.
+    """
     tables = [part.table(draft.store, "copies.parquet") for part in judged]
     rows = pa.concat_tables([MEMBER.empty_table(), *tables])
     codes = rows["group"].combine_chunks().dictionary_encode().indices
     numbered = rows.set_column(rows.schema.get_field_index("group"), "group", pc.cast(codes, pa.int64()))
     kept = representatives(numbered)["kept"].combine_chunks()
     lost = pc.and_(rows["eligible"], pc.fill_null(pc.not_equal(kept, rows["uid"]), False))
+    if not replace_lost:
+        gone = rows.filter(rows["removed"]).sort_by("uid")
+        at = pc.index_in(rows["group"].combine_chunks(), gone["group"].combine_chunks())
+        removed = gone["uid"].combine_chunks().take(at)
+        kept, lost = pc.coalesce(removed, kept), pc.or_(lost, pc.and_(rows["eligible"], pc.is_valid(at)))
     losers = pa.table({"uid": rows["uid"], "duplicate_of": kept}).filter(lost).sort_by("uid")
     draft.table(losers)
     return Outcome(rows.num_rows, rows.num_rows)

@@ -12,6 +12,7 @@ from pipeline.config import Config
 from pipeline.errors import InvariantError
 from pipeline.ids import stable_hash, uid_digest
 from pipeline.pack import KeptPart, Slice, carry_over, pack, plan_shards, remove_strangers, shard_key
+from pipeline.refusals import Refusals, digest, listed
 from pipeline.rows import PartFiles
 from pipeline.run import Run
 from pipeline.snapshot import PartEntry, ShardEntry, Snapshot, latest, numbers, stage_counts
@@ -42,7 +43,8 @@ def publish(run_: Run, plan: Plan, parts: Sequence[PartFiles]) -> Snapshot:
             _settle(run_, before)  # a run killed just after publishing left this undone
             return before
     entries = _write_shards(run_, shards, number, before)
-    snapshot = _snapshot(run_.config, plan, decided, copies, entries, number, before.number if before else None)
+    parent = before.number if before else None
+    snapshot = _snapshot(run_.config, plan, decided, copies, entries, number, parent, run_.refusals)
     _check_books(snapshot)
     remove_strangers(run_.store, snapshot.folder, entries)
     publish_snapshot(run_.store, snapshot)
@@ -74,10 +76,12 @@ def _decide(run_: Run, parts: Sequence[PartFiles]) -> tuple[list[PartFiles], Par
     for name in ("judge", "decide"):
         progress.expect(name, len(parts))
     judged = engine.map(
-        _judge, [(run_.store, config, part, copies) for part in parts], lambda p: progress.done("judge", p.rows)
+        _judge,
+        [(run_.store, config, part, copies, run_.refusals) for part in parts],
+        lambda p: progress.done("judge", p.rows),
     )
     with progress.step("keepers"):
-        keepers = engine.one(_keepers, run_.store, copies, judged)
+        keepers = engine.one(_keepers, run_.store, copies, judged, config.optout.replace_lost)
     jobs = [(run_.store, part, j, keepers) for part, j in zip(parts, judged, strict=True)]
     return engine.map(_decide_part, jobs, lambda p: progress.finished("decide", p.decide)), copies  # type: ignore[arg-type]
 
@@ -90,19 +94,22 @@ def _copies(store: Store, config: Config, parts: Sequence[PartFiles]) -> Part:
     return run(store, stage, inputs)
 
 
-def _judge(store: Store, config: Config, part: PartFiles, copies: Part | None) -> Part:
+def _judge(store: Store, config: Config, part: PartFiles, copies: Part | None, refusals: Refusals) -> Part:
     """Decide every candidate row of a part by all filters but the copies."""
     assert part.scores is not None
     decisions = judging.picture_decisions(config)
-    stage = Stage("judge", lambda draft: judging.judge(draft, part, decisions, copies), decisions.config)
+    out = listed(store, part.fetches, refusals)
+    identity = decisions.config | ({"listed": said} if (said := digest(out)) else {})
+    stage = Stage("judge", lambda draft: judging.judge(draft, part, decisions, copies, out), identity, version=2)
     inputs = [part.candidates, part.admit, *part.fetches, *part.embeds, part.scores, *([copies] if copies else [])]
     return run(store, stage, inputs)
 
 
-def _keepers(store: Store, copies: Part | None, judged: Sequence[Part]) -> Part:
+def _keepers(store: Store, copies: Part | None, judged: Sequence[Part], replace_lost: bool) -> Part:
     """Choose the kept member of every group of copies, and list the others with it, per part."""
     inputs = [*([copies] if copies else []), *judged]
-    return run(store, Stage("keepers", lambda draft: copies_reduce.choose(draft, judged), {}), inputs)
+    config = {"replace_lost": replace_lost}
+    return run(store, Stage("keepers", lambda draft: copies_reduce.choose(draft, judged, replace_lost), config), inputs)
 
 
 def _decide_part(store: Store, part: PartFiles, judged: Part, keepers: Part) -> PartFiles:
@@ -171,6 +178,7 @@ def _snapshot(
     shards: Sequence[ShardEntry],
     number: int,
     parent: int | None,
+    refusals: Refusals | None = None,
 ) -> Snapshot:
     """Return the snapshot; conservation over the whole data set is checked by its reader, `tamis verify`."""
     decided = [part.decide for part in parts if part.decide]
@@ -191,6 +199,7 @@ def _snapshot(
         shards=list(shards),
         reduces={"copies": copies.key} if copies else {},
         clip={**spec.identity(), "threshold_cos": threshold},
+        refusals=refusals.facts() if refusals else {},
     )
 
 

@@ -23,6 +23,7 @@ from pipeline.image import PixelGate
 from pipeline.lanes import in_fair_lanes, run_loop
 from pipeline.permission import Clock, Gatekeeper, OriginPolicy, utc_now
 from pipeline.picture import Fate, keep
+from pipeline.refusals import PictureGuard
 from pipeline.schema import FETCH, SIGNAL
 from pipeline.spool import Spool
 from pipeline.trouble import Trouble
@@ -69,6 +70,7 @@ def fetch_rows(
     options: FetchOptions,
     policies: Mapping[str, OriginPolicy],
     out_tar: Path,
+    guard: PictureGuard | None = None,
     clock: Clock = utc_now,
 ) -> FetchResult:
     """Fetch the pictures of `rows` (uid, url, capture_*); each URL once, however many rows name it.
@@ -78,11 +80,13 @@ def fetch_rows(
     if options.engine == "img2dataset":
         from pipeline.fetch_img2dataset import fetch_rows_img2dataset
 
-        return fetch_rows_img2dataset(rows, options=options, policies=policies, out_tar=out_tar, clock=clock)
+        return fetch_rows_img2dataset(
+            rows, options=options, policies=policies, guard=guard, out_tar=out_tar, clock=clock
+        )
     began_s = time.monotonic()
     jobs, job_of_row = plan(rows, from_warc=options.from_warc)
     with Spool(out_tar.parent) as spool:
-        run_loop(_Part(options, policies, clock, spool).run(jobs))
+        run_loop(_Part(options, policies, clock, spool, guard).run(jobs))
         offsets = write_tar(spool, jobs, out_tar, options.extension)
     return collect(rows, jobs, job_of_row, offsets, began_s)
 
@@ -109,8 +113,16 @@ def plan(rows: pa.Table, *, from_warc: bool) -> tuple[list[Job], list[int]]:
 class _Part:
     """The working state of one part's fetch."""
 
-    def __init__(self, options: FetchOptions, policies: Mapping[str, OriginPolicy], clock: Clock, spool: Spool) -> None:
+    def __init__(
+        self,
+        options: FetchOptions,
+        policies: Mapping[str, OriginPolicy],
+        clock: Clock,
+        spool: Spool,
+        guard: PictureGuard | None,
+    ) -> None:
         self.options = options
+        self.guard = guard
         self.policies = policies
         self.clock = clock
         self.spool = spool
@@ -170,7 +182,7 @@ class _Part:
                 raise download.trouble
             body, encoding = download.reply.body, download.reply.encoding
             download.reply = None
-            await self._in_thread(keep, body, encoding, fate, self.options, self.pixels, self.spool)
+            await self._in_thread(keep, body, encoding, fate, self.options, self.pixels, self.spool, self.guard)
         finally:
             self.client.budget.give_back(download.lease)
 
@@ -216,7 +228,7 @@ class _Part:
         except Trouble as trouble:
             fate.refuse(trouble)
             return
-        keep(body, "", fate, self.options, self.pixels, self.spool)
+        keep(body, "", fate, self.options, self.pixels, self.spool, self.guard)
 
     async def _in_thread(self, work: Callable[..., None], *args: Any) -> None:
         try:

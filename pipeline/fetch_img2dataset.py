@@ -32,6 +32,7 @@ from pipeline.fetch_options import FetchOptions
 from pipeline.net import Guard
 from pipeline.permission import Clock, Gatekeeper, OriginPolicy, fetch_policies
 from pipeline.picture import Fate
+from pipeline.refusals import LISTED, PictureGuard
 from pipeline.spool import Spool
 from pipeline.trouble import REASONS, Trouble
 
@@ -65,7 +66,13 @@ _MESSAGES = (
 
 
 def fetch_rows_img2dataset(
-    rows: pa.Table, *, options: FetchOptions, policies: Mapping[str, OriginPolicy], out_tar: Path, clock: Clock
+    rows: pa.Table,
+    *,
+    options: FetchOptions,
+    policies: Mapping[str, OriginPolicy],
+    guard: PictureGuard | None,
+    out_tar: Path,
+    clock: Clock,
 ) -> "FetchResult":
     """Do what fetch_rows does with img2dataset's downloader; captures are not read, everything is dialled."""
     from pipeline.fetch import collect, plan, write_tar
@@ -80,7 +87,7 @@ def fetch_rows_img2dataset(
                 [(at, canonical_url(jobs[at].url) or "") for at in asked],
                 options,
                 Path(folder),
-                _writer(jobs, options, spool),
+                _writer(jobs, options, spool, guard),
             )
         for at in asked:
             if jobs[at].fate is None:
@@ -152,7 +159,7 @@ def _download(items: Sequence[tuple[int, str]], options: FetchOptions, folder: P
     ).download_shard((0, str(folder / "0.feather")))
 
 
-def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool) -> type:
+def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool, guard: PictureGuard | None) -> type:
     """Return a sample writer as img2dataset wants one, that turns each sample into its job's fate."""
 
     class Writer:
@@ -171,6 +178,12 @@ def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool) -> type:
             if options.hashes:
                 whole = options.resize_mode not in ("center_crop", "border")
                 _hash(picture, fate, (meta["original_width"], meta["original_height"]) if whole else None)
+            if guard is not None and (
+                guard.bytes_listed(fate.sha256, None) or guard.looks_listed(fate.pdq256, fate.pdq_quality, fate.phash64)
+            ):
+                fate.refuse(Trouble(LISTED, ""))
+                fate.forget()
+                return
             fate.slot = spool.add(picture)
 
         def close(self) -> None:

@@ -12,6 +12,7 @@ from pipeline.errors import InputError
 from pipeline.inputs import expand
 from pipeline.lock import hold
 from pipeline.progress import Progress
+from pipeline.refusals import current
 from pipeline.rows import PartFiles
 from pipeline.run import Run
 from pipeline.snapshot import Snapshot, stage_counts
@@ -42,7 +43,7 @@ def ingest(
             Progress(store, quiet) as progress,
             connect(cluster.scheduler, cluster.workers, cluster.in_flight, cluster.retries) as engine,
         ):
-            run = Run(store, config, engine, progress, retry_transient)
+            run = Run(store, config, engine, progress, retry_transient, current(store, config))
             plan = batches.lay_out(run, units)
             parts = list(gather(run, plan))
             parts.sort(key=lambda part: plan.order[part.candidates.key])
@@ -65,7 +66,7 @@ def _chains(run: Run, plan: batches.Plan, common: Part) -> Iterator[Callable[[],
     permit_book = permits.Book(run)
     for wave in chunks(plan.parts, max(1, 2 * run.engine.in_flight)):
         run.progress.expect("admit", len(wave))
-        jobs = [(run.store, run.config, part, common) for part in wave]
+        jobs = [(run.store, run.config, part, common, run.refusals) for part in wave]
         admitted = run.engine.map(tasks.admit, jobs, lambda item: run.progress.finished("admit", item.part))
         permit_book.ask(admitted, plan.policy_captures)
         for item in admitted:
@@ -77,7 +78,7 @@ def _chain(run: Run, item: tasks.Admitted, policies: Sequence[Part]) -> Callable
 
     def submit() -> Future:
         engine, args = run.engine, (run.store, run.config)
-        fetched = engine.submit(tasks.fetch, *args, item, policies, run.retry_transient)
+        fetched = engine.submit(tasks.fetch, *args, item, policies, run.refusals, run.retry_transient)
         fetched.add_done_callback(lambda future: _report(run, "fetch", future))
         embedded = engine.submit(tasks.embed, *args, item, fetched, model=True)
         embedded.add_done_callback(lambda future: _report(run, "embed", future))

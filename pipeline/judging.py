@@ -1,6 +1,6 @@
 """Which filters a configuration asks for, and their two halves: scores that are kept, decisions that are redone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.fetch import FetchOptions
 from pipeline.ids import url_hash
 from pipeline.picture_heads import picture_heads
+from pipeline.refusals import REMOVED
 from pipeline.rows import PartFiles, fetched, vectors
 from pipeline.schema import MEMBER
 from pipeline.stage import Draft, Outcome, Part, Stage, count_reasons
@@ -197,11 +198,13 @@ def picture_decisions(config: Config) -> Decisions:
     return Decisions(filters, {"filters": settings, "versions": [x.version for x in filters]})
 
 
-def judge(draft: Draft, part: PartFiles, decisions: Decisions, copies: Part | None) -> Outcome:
+def judge(
+    draft: Draft, part: PartFiles, decisions: Decisions, copies: Part | None, listed: Mapping[str, pa.Array]
+) -> Outcome:
     """Decide every candidate row of a part, in the order a row travels: text, fetch, embedding, picture filters.
 
-    Writes uid and reason of all rows with the size of the stored picture, and for members of groups what the choice of the
-    kept one needs (`copies.parquet`: uid, group, original pixels, clip_cos, eligible).
+    `listed` names pictures that were fetched before somebody had them listed. Writes uid and reason of all rows with the size
+    of the stored picture, and for members of groups what the choice of the kept one needs (`copies.parquet`: MEMBER).
     """
     store = draft.store
     admitted = part.admit.table(store)
@@ -223,6 +226,8 @@ def judge(draft: Draft, part: PartFiles, decisions: Decisions, copies: Part | No
     looked_at = pc.is_valid(in_scores)
     late = pc.if_else(looked_at, judged.take(in_scores), "embed_nonfinite")
     fetch_reason = got["reason"].combine_chunks().take(in_got)
+    for said, out in listed.items():
+        late = pc.if_else(pc.is_in(uids, value_set=out), said, late)
     reason = pc.coalesce(admitted["reason"].combine_chunks(), pc.coalesce(fetch_reason, late))
     draft.table(
         pa.table(
@@ -234,17 +239,27 @@ def judge(draft: Draft, part: PartFiles, decisions: Decisions, copies: Part | No
             }
         )
     )
-    draft.table(_members(store, wide, judged, copies), "copies.parquet")
+    final = reason.take(pc.index_in(wide["uid"].combine_chunks(), uids))
+    draft.table(_members(store, wide, final, copies), "copies.parquet")
     dropped = count_reasons(reason)
     return Outcome(admitted.num_rows, admitted.num_rows - sum(dropped.values()), dropped)
 
 
-def _members(store: Any, wide: pa.Table, judged: pa.Array, copies: Part | None) -> pa.Table:
+def _members(store: Any, wide: pa.Table, reason: pa.Array, copies: Part | None) -> pa.Table:
     if copies is None:
         return MEMBER.empty_table()
     groups = copies.table(store, columns=["uid", "group"])
     at = pc.index_in(wide["uid"].combine_chunks(), groups["uid"].combine_chunks())
     px = pc.multiply(pc.cast(wide["original_width_px"], pa.int64()), pc.cast(wide["original_height_px"], pa.int64()))
     group = groups["group"].combine_chunks().take(at)
-    table = pa.table([wide["uid"], group, px, wide["clip_cos"], pc.is_null(judged)], schema=MEMBER)
+    removed = pc.is_in(reason, value_set=pa.array(REMOVED))
+    columns = [
+        wide["uid"],
+        group,
+        pc.fill_null(px, 0),
+        pc.fill_null(wide["clip_cos"], 0.0),
+        pc.is_null(reason),
+        removed,
+    ]
+    table = pa.table(columns, schema=MEMBER)
     return table.filter(pc.is_valid(at))

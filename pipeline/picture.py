@@ -8,6 +8,7 @@ from filters import perceptual
 from pipeline import image
 from pipeline.client import inflate
 from pipeline.fetch_options import FetchOptions
+from pipeline.refusals import LISTED, PictureGuard
 from pipeline.resize import Scratch
 from pipeline.spool import Slot, Spool
 from pipeline.trouble import Trouble
@@ -42,6 +43,11 @@ class Fate:
         """Note why there is no picture."""
         self.reason, self.transient, self.detail = trouble.reason, trouble.transient, trouble.detail
 
+    def forget(self) -> None:
+        """Drop what would tell a listed picture again: nothing of it is kept but that it was refused."""
+        for name in ("sha256", "md5", "phash64", "pdq256", "pdq_quality", "original_bytes", "detail"):
+            setattr(self, name, None)
+
 
 _OWN = threading.local()
 
@@ -53,20 +59,39 @@ def _scratch() -> Scratch:
     return _OWN.scratch  # type: ignore[no-any-return]
 
 
-def keep(body: bytes, encoding: str, fate: Fate, options: FetchOptions, gate: image.PixelGate, spool: Spool) -> None:
+def keep(
+    body: bytes,
+    encoding: str,
+    fate: Fate,
+    options: FetchOptions,
+    gate: image.PixelGate,
+    spool: Spool,
+    guard: PictureGuard | None = None,
+) -> None:
     """Hash, decode, resize, encode and spool one picture, and write into `fate` what became of it."""
     try:
         data = inflate(body, encoding, options.max_bytes)
-        _keep(data, fate, options, gate, spool)
+        _keep(data, fate, options, gate, spool, guard)
     except Trouble as trouble:
         fate.refuse(trouble)
+        if trouble.reason == LISTED:
+            fate.forget()
 
 
-def _keep(data: bytes, fate: Fate, options: FetchOptions, gate: image.PixelGate, spool: Spool) -> None:
+def _keep(
+    data: bytes,
+    fate: Fate,
+    options: FetchOptions,
+    gate: image.PixelGate,
+    spool: Spool,
+    guard: PictureGuard | None,
+) -> None:
     fate.original_bytes = len(data)
     fate.sha256 = hashlib.sha256(data).digest()
     if options.md5:
         fate.md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    if guard is not None and guard.bytes_listed(fate.sha256, fate.md5):
+        raise Trouble(LISTED, "")
     if not data:
         raise Trouble("empty_body", "nothing after unpacking")
     if len(data) < options.min_original_bytes:
@@ -82,5 +107,7 @@ def _keep(data: bytes, fate: Fate, options: FetchOptions, gate: image.PixelGate,
         fate.pdq256, fate.pdq_quality = perceptual.pdq256(
             decoded.view, (decoded.original_width_px, decoded.original_height_px)
         )
+        if guard is not None and guard.looks_listed(fate.pdq256, fate.pdq_quality, fate.phash64):
+            raise Trouble(LISTED, "")
     stored = image.encode(decoded.pixels, options.encode_format, quality=options.encode_quality)
     fate.slot = spool.add(stored)

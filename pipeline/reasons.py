@@ -6,6 +6,7 @@ MEANINGS = {
     "scheme_unsupported": "The picture's address is neither http nor https (data:, file:, …).",
     "text_empty": "The picture has no text, or nothing but white space.",
     "opted_out": "The page itself says that its pictures must not be used (robots tag or TDM reservation).",
+    "opted_out_request": "Somebody asked that it be left out: by address, site, text or picture (the registry of requests).",
     "duplicate_pair": "The same picture address with the same text stands elsewhere in the crawl; one of them stays.",
     # texts
     "text_missing": "There is no text to judge.",
@@ -58,6 +59,7 @@ MEANINGS = {
     "too_many_px": "The picture claims more pixels than the limit; it was not decoded.",
     "decode_failed": "The picture's file is damaged.",
     "image_small_bytes": "The picture's file is too small to show anything.",
+    "hash_listed": "The picture is on a list of pictures that must not be kept; no copy of it was made.",
     # pictures
     "embed_nonfinite": "The model gave no usable vector for the picture or its text.",
     "clip_missing": "Picture and text have no cosine.",

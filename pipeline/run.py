@@ -1,10 +1,11 @@
 """What every step of a run is handed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.config import Config
 from pipeline.engine import Engine
 from pipeline.progress import Progress
+from pipeline.refusals import Refusals
 from pipeline.store import Store
 
 
@@ -17,3 +18,4 @@ class Run:
     engine: Engine
     progress: Progress
     retry_transient: bool = False
+    refusals: Refusals = field(default_factory=Refusals)

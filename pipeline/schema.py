@@ -89,6 +89,7 @@ MEMBER = pa.schema(  # of a group of copies, and what the choice of the kept one
         pa.field("px", pa.int64()),
         pa.field("clip_cos", pa.float32()),
         pa.field("eligible", pa.bool_()),
+        pa.field("removed", pa.bool_()),  # because somebody asked for it
     ]
 )
 

@@ -47,6 +47,9 @@ class Snapshot:
     shards: Sequence[ShardEntry]
     reduces: Mapping[str, str] = field(default_factory=dict)  # name of a global table → its key
     clip: Mapping[str, Any] = field(default_factory=dict)
+    refusals: Mapping[str, int] = field(
+        default_factory=dict
+    )  # positions of the registry and of the tombstones it obeys
 
     @property
     def folder(self) -> str:
@@ -58,8 +61,9 @@ class Snapshot:
         return json.dumps(asdict(self), sort_keys=True, indent=1).encode()
 
     def same_content(self, other: "Snapshot") -> bool:
-        """Tell whether two snapshots describe the same data, whatever their numbers."""
-        return replace(self, number=0, parent=None).to_json() == replace(other, number=0, parent=None).to_json()
+        """Tell whether two snapshots describe the same data, whatever their numbers and who was asked for it."""
+        mine, theirs = (replace(one, number=0, parent=None, refusals={}) for one in (self, other))
+        return mine.to_json() == theirs.to_json()
 
 
 def numbers(store: Store) -> list[int]:

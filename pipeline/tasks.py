@@ -14,6 +14,7 @@ from pipeline.config import Config
 from pipeline.fetch import FetchOptions, fetch_rows
 from pipeline.ids import stable_hash, uid_digest
 from pipeline.permission import read_policies
+from pipeline.refusals import OPTED_OUT, PictureGuard, Refusals, barred, digest
 from pipeline.rows import PartFiles, fetched, joined
 from pipeline.schema import CAPTURE_FIELDS
 from pipeline.stage import Draft, Outcome, Part, Stage, count_reasons, find, run
@@ -30,10 +31,12 @@ class Admitted:
     captured: Sequence[str]  # origins whose pictures come from the crawl itself, sorted
 
 
-def admit(store: Store, config: Config, candidates: Part, boilerplate: Part) -> Admitted:
+def admit(store: Store, config: Config, candidates: Part, boilerplate: Part, refusals: Refusals) -> Admitted:
     """Score the texts of a part (kept) and decide, before anything is fetched, which rows go on."""
     scored = run(store, judging.text_stage(), [candidates])
-    stage = Stage("admit", lambda draft: _admit(draft, config), judging.text_decisions(config).config)
+    out = {OPTED_OUT: barred(store, candidates, refusals)}
+    identity = judging.text_decisions(config).config | ({"barred": said} if (said := digest(out)) else {})
+    stage = Stage("admit", lambda draft: _admit(draft, config, out[OPTED_OUT]), identity)
     part = run(store, stage, [candidates, scored, boilerplate])
     origins = part.table(store, "origins.parquet").to_pydict()
     from_crawl = config.fetch.from_warc
@@ -42,11 +45,12 @@ def admit(store: Store, config: Config, candidates: Part, boilerplate: Part) -> 
     return Admitted(candidates, part, dialled, captured)
 
 
-def _admit(draft: Draft, config: Config) -> Outcome:
+def _admit(draft: Draft, config: Config, out: pa.Array) -> Outcome:
     candidates, scored, boilerplate = draft.inputs
     rows = candidates.table(draft.store)
     table = judging.with_text_counts(rows, scored.table(draft.store), boilerplate.table(draft.store))
-    reasons = judging.text_decisions(config).decide(table)
+    removed = pc.is_in(rows["uid"].combine_chunks(), value_set=out)
+    reasons = pc.if_else(removed, OPTED_OUT, judging.text_decisions(config).decide(table))
     draft.table(pa.table({"uid": rows["uid"], "reason": reasons}))
     kept = rows.filter(pc.is_null(reasons))
     has_capture = pc.is_valid(kept["capture_kind"])
@@ -61,7 +65,12 @@ def _admit(draft: Draft, config: Config) -> Outcome:
 
 
 def fetch(
-    store: Store, config: Config, item: Admitted, policies: Sequence[Part], retry_transient: bool = False
+    store: Store,
+    config: Config,
+    item: Admitted,
+    policies: Sequence[Part],
+    refusals: Refusals,
+    retry_transient: bool = False,
 ) -> list[Part]:
     """Fetch what is admitted and not yet fetched, as one more generation; return all generations of the part."""
     options = judging.fetch_options(config)
@@ -72,7 +81,8 @@ def fetch(
     if todo.num_rows == 0 and generations:
         return generations
     identity = {"base": base, "hosts": hosts, "generation": len(generations), "todo": uid_digest(todo["uid"])}
-    stage = Stage(name, lambda draft: _fetch(draft, todo, policies, options, identity), identity)
+    guard = PictureGuard.of(store, refusals)
+    stage = Stage(name, lambda draft: _fetch(draft, todo, policies, options, guard, identity), identity)
     return [*generations, run(store, stage, [item.candidates])]
 
 
@@ -101,10 +111,15 @@ def _todo(
 
 
 def _fetch(
-    draft: Draft, todo: pa.Table, policies: Sequence[Part], options: FetchOptions, identity: dict[str, object]
+    draft: Draft,
+    todo: pa.Table,
+    policies: Sequence[Part],
+    options: FetchOptions,
+    guard: PictureGuard | None,
+    identity: dict[str, object],
 ) -> Outcome:
     known = read_policies(draft.store, policies, {origin(url) for url in todo["url"].to_pylist()})
-    result = fetch_rows(todo, options=options, policies=known, out_tar=draft.path("tar"))
+    result = fetch_rows(todo, options=options, policies=known, guard=guard, out_tar=draft.path("tar"))
     draft.table(result.table)
     draft.table(result.signals, "signals.parquet")
     dropped = count_reasons(result.table["reason"])

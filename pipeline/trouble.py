@@ -25,6 +25,7 @@ PERMANENT: Final = frozenset(
         "decode_failed",
         "image_small_bytes",
         "capture_broken",
+        "hash_listed",
     }
 )
 REASONS: Final = TRANSIENT | PERMANENT
