@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.commands import optout
+from pipeline.commands.options import Dataset, Json
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,9 +27,9 @@ app = typer.Typer(
     help="Turns web crawls into image/text training sets that people can stand behind.",
 )
 
+app.add_typer(optout.group(), name="optout")
+
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
-Dataset = Annotated[str, typer.Argument(help="Folder or s3:// address of the data set")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout")]
 
 
 @app.command()

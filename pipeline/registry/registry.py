@@ -17,7 +17,7 @@ from filters.perceptual import PDQ_MIN_QUALITY
 from pipeline.errors import ConfigError, InputError
 from pipeline.registry import clock, log, place, seal
 from pipeline.registry.requests import CATEGORIES, OPEN, Match, Request, check_move
-from pipeline.registry.tables import entry, leaf, match, meta, request, transition
+from pipeline.registry.tables import entry, import_, leaf, match, meta, request, transition
 from pipeline.store import Store
 
 
@@ -146,6 +146,37 @@ class Registry:
                 )  # fmt: skip
             _step(connection, id_, "received", {"kind": kind, "commitment": commitment.hex(), **options})
             return _read(connection, id_)
+
+    def imports(self) -> list[str]:
+        """Return the ids of the lists that were imported, oldest first."""
+        with place.reading(self.engine) as connection:
+            return [
+                str(id_) for id_ in connection.execute(select(import_.c.id).order_by(import_.c.imported_utc)).scalars()
+            ]
+
+    def list_request(self, import_id: str, *, keep: bool = True) -> Request:
+        """Return the request of kind `list` that stands for an import; made at the first use unless it is not to be kept."""
+        now = clock.now_utc()
+        received, due = clock.text(now), clock.text(clock.months_on(now, clock.MONTHS))
+        options = {"copies": False, "category": "train"}
+        if not keep:
+            return Request(
+                id=import_id, position=0, kind="list", digest=None, options=options, source="list", state="received", reason=None,
+                extension_notice_utc=None, extended_due_utc=None, forgotten=False, received_utc=received, due_utc=due,
+            )  # fmt: skip
+        with place.writing(self.engine) as connection:
+            if connection.execute(select(request.c.id).where(request.c.id == import_id)).first() is None:
+                key = seal.new_key()
+                commitment = seal.commitment(seal.opening(key), "list", import_id)
+                connection.execute(
+                    request.insert().values(
+                        id=import_id, position=advance_position(connection), kind="list", key=key,
+                        sealed=seal.seal(key, {"value": import_id}, import_id), options=json.dumps(options, sort_keys=True),
+                        source="list", state="received", commitment=commitment, received_utc=received, due_utc=due,
+                    )
+                )  # fmt: skip
+                _step(connection, import_id, "received", {"kind": "list", "commitment": commitment.hex()})
+            return _read(connection, import_id)
 
     def get(self, request_id: str) -> Request:
         """Return a request; InputError when there is none of that id."""

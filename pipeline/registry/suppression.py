@@ -43,17 +43,7 @@ def build(registry: Registry) -> int:
     if store.exists(f"{target}/{_META}"):
         return position
     with store.scratch() as scratch:
-        counts = {kind: _write_sorted(registry, kind, scratch) for kind in _SORTED}
-        counts |= {kind: _write_near(registry, kind, scratch) for kind in _NEAR}
-        hosts = [[digest.hex(), length] for digest, length in _lengths(registry, "prefix_host")]
-        words = sorted({length for _, length in _lengths(registry, "text")})
-        meta = {
-            "position": position,
-            "seed": registry.seed.hex(),
-            "counts": counts,
-            "prefix_hosts": hosts,
-            "phrase_words": words,
-        }
+        meta = {"position": position, **write(registry, scratch, None)}
         for path in sorted(scratch.iterdir()):
             store.put(path, f"{target}/{path.name}")
         store.write(f"{target}/{_META}", json.dumps(meta).encode())
@@ -63,53 +53,57 @@ def build(registry: Registry) -> int:
     return position
 
 
-def _rows(registry: Registry, kind: str) -> Any:
+def write(registry: Registry, folder: Path, owners: Sequence[str] | None) -> dict[str, Any]:
+    """Write the active, unexpired entries (of some owners, or all) as files, and return what `Suppression` must know."""
+    counts = {kind: _write_sorted(registry, kind, folder, owners) for kind in _SORTED}
+    counts |= {kind: _write_near(registry, kind, folder, owners) for kind in _NEAR}
+    hosts = [[digest.hex(), length] for digest, length in _lengths(registry, "prefix_host", owners)]
+    words = sorted({length for _, length in _lengths(registry, "text", owners)})
+    return {"seed": registry.seed.hex(), "counts": counts, "prefix_hosts": hosts, "phrase_words": words}
+
+
+def _rows(kind: str, owners: Sequence[str] | None, *columns: Any) -> Any:
     now = clock.text(clock.now_utc())
     unexpired = or_(entry.c.expires_utc.is_(None), entry.c.expires_utc > now)
-    return (
-        select(entry.c.digest)
-        .where(entry.c.kind == kind, entry.c.active, unexpired)
-        .distinct()
-        .order_by(entry.c.digest)
-    )
+    chosen = select(*(columns or (entry.c.digest,))).where(entry.c.kind == kind, entry.c.active, unexpired).distinct()
+    return chosen if owners is None else chosen.where(entry.c.owner.in_(owners))
 
 
-def _digests(registry: Registry, kind: str) -> Iterator[list[bytes]]:
+def _digests(registry: Registry, kind: str, owners: Sequence[str] | None) -> Iterator[list[bytes]]:
     with place.reading(registry.engine) as connection:
-        found = connection.execution_options(yield_per=_ROWS).execute(_rows(registry, kind))
+        rows = _rows(kind, owners).order_by(entry.c.digest)
+        found = connection.execution_options(yield_per=_ROWS).execute(rows)
         for batch in found.scalars().partitions(_ROWS):
             yield [bytes(digest) for digest in batch]
 
 
-def _count(registry: Registry, kind: str) -> int:
+def _count(registry: Registry, kind: str, owners: Sequence[str] | None) -> int:
+    counted = select(func.count()).select_from(_rows(kind, owners).subquery())
     with place.reading(registry.engine) as connection:
-        return int(
-            connection.execute(
-                select(func.count()).select_from(_rows(registry, kind).order_by(None).subquery())
-            ).scalar_one()
-        )
+        return int(connection.execute(counted).scalar_one())
 
 
-def _write_sorted(registry: Registry, kind: str, folder: Path) -> int:
+def _write_sorted(registry: Registry, kind: str, folder: Path, owners: Sequence[str] | None) -> int:
     """Write a kind's digests; of a SHA-256 the first 16 bytes stand for it."""
-    writer = Writer(folder, kind, count := _count(registry, kind))
-    for batch in _digests(registry, kind):
+    writer = Writer(folder, kind, count := _count(registry, kind, owners))
+    for batch in _digests(registry, kind, owners):
         writer.add(b"".join(digest[:16] for digest in batch))
     writer.close()
     return count
 
 
-def _write_near(registry: Registry, kind: str, folder: Path) -> int:
-    hashes = [np.frombuffer(b"".join(batch), np.uint8).reshape(-1, _NEAR[kind]) for batch in _digests(registry, kind)]
+def _write_near(registry: Registry, kind: str, folder: Path, owners: Sequence[str] | None) -> int:
+    batches = _digests(registry, kind, owners)
+    hashes = [np.frombuffer(b"".join(batch), np.uint8).reshape(-1, _NEAR[kind]) for batch in batches]
     all_ = np.concatenate([np.zeros((0, _NEAR[kind]), np.uint8), *hashes])
     np.save(folder / f"{kind}.npy", all_)
     return len(all_)
 
 
-def _lengths(registry: Registry, kind: str) -> list[tuple[bytes, int]]:
+def _lengths(registry: Registry, kind: str, owners: Sequence[str] | None) -> list[tuple[bytes, int]]:
     with place.reading(registry.engine) as connection:
-        chosen = select(entry.c.digest, entry.c.length).where(entry.c.kind == kind, entry.c.active).distinct()
-        return [(bytes(digest), length) for digest, length in connection.execute(chosen)]
+        found = connection.execute(_rows(kind, owners, entry.c.digest, entry.c.length))
+        return [(bytes(digest), length) for digest, length in found]
 
 
 @dataclass(frozen=True)
@@ -118,6 +112,11 @@ class Suppression:
 
     folder: Path
     meta: dict[str, Any]
+
+    @classmethod
+    def of_owners(cls, registry: Registry, owners: Sequence[str], folder: Path) -> "Suppression":
+        """Make lists of what some requests or imports name, in a folder that lives as long as they do."""
+        return cls(folder, write(registry, folder, owners))
 
     @classmethod
     def open(cls, store: Store, position: int) -> "Suppression":

@@ -1,0 +1,290 @@
+"""`tamis optout`: taking requests in, following them, and the papers on them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.commands.options import Dataset, Json, RegistryUrl, RequestId, opened
+
+if TYPE_CHECKING:
+    from pipeline.registry.requests import Request
+
+_VALUES = {
+    "url": "A picture's or a page's address",
+    "url_prefix": "Everything whose address begins so",
+    "host": "Everything on one host",
+    "domain": "Everything on a registrable domain and its subdomains",
+    "uid": "One sample (32 hex digits)",
+    "sha256": "SHA-256 of the picture's file",
+    "md5": "MD5 of the picture's file",
+    "pdq": "PDQ hash of the picture (64 hex digits)",
+    "phash64": "64-bit perceptual hash (16 hex digits)",
+    "text": "A name or phrase in the texts, as whole words",
+    "creator": "Creator or copyright notice in the picture's own metadata",
+}
+
+
+def add(
+    dataset: Dataset,
+    url: Annotated[str | None, typer.Option(help=_VALUES["url"])] = None,
+    url_prefix: Annotated[str | None, typer.Option(help=_VALUES["url_prefix"])] = None,
+    host: Annotated[str | None, typer.Option(help=_VALUES["host"])] = None,
+    domain: Annotated[str | None, typer.Option(help=_VALUES["domain"])] = None,
+    uid: Annotated[str | None, typer.Option(help=_VALUES["uid"])] = None,
+    sha256: Annotated[str | None, typer.Option(help=_VALUES["sha256"])] = None,
+    md5: Annotated[str | None, typer.Option(help=_VALUES["md5"])] = None,
+    pdq: Annotated[str | None, typer.Option(help=_VALUES["pdq"])] = None,
+    phash64: Annotated[str | None, typer.Option("--phash", help=_VALUES["phash64"])] = None,
+    text: Annotated[str | None, typer.Option(help=_VALUES["text"])] = None,
+    creator: Annotated[str | None, typer.Option(help=_VALUES["creator"])] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="A picture's file; its hashes are kept, the picture is not")
+    ] = None,
+    contact: Annotated[str | None, typer.Option(help="How to reach the person; sealed with the request's key")] = None,
+    note: Annotated[str | None, typer.Option(help="What else the person said; sealed")] = None,
+    category: Annotated[str, typer.Option(help="train, tdm, gdpr17, gdpr21, copyright, dmca, csam, ncii")] = "train",
+    copies: Annotated[
+        bool | None, typer.Option(help="Reach the picture's copies too (default: kinds that name a picture)")
+    ] = None,
+    distance: Annotated[int | None, typer.Option(min=0, max=63, help="Hamming radius of a PDQ request")] = None,
+    received: Annotated[str | None, typer.Option(help="When it arrived, where that was earlier (2026-01-31)")] = None,
+    receipt: Annotated[Path | None, typer.Option(help="Write the receipt to this file")] = None,
+    registry_url: RegistryUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Take a request in; what it plainly means is hidden at once, from searches, training and later ingests."""
+    from pipeline.registry.clock import moment
+
+    given = {
+        "url": url, "url_prefix": url_prefix, "host": host, "domain": domain, "uid": uid, "sha256": sha256, "md5": md5, "pdq": pdq,
+        "phash64": phash64, "text": text, "creator": creator, "picture": image,
+    }  # fmt: skip
+    asked = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(asked) != 1:
+        raise typer.BadParameter("name exactly one thing: --url, --domain, --image, …")
+    kind, value = asked[0]
+    store, registry = opened(dataset, registry_url)
+    request = registry.add(
+        kind,
+        _recognised(store, value) if isinstance(value, Path) else value,
+        contact=contact,
+        note=note,
+        category=category,
+        copies=copies,
+        distance=distance,
+        received_utc=moment(received) if received else None,
+    )
+    from pipeline.commands.optout_papers import write_receipt
+    from pipeline.identify import take_up
+
+    take_up(store, registry, request.id)
+    request = registry.get(request.id)
+    if receipt is not None:
+        write_receipt(registry, request.id, receipt)
+    matches = registry.matches(request.id)
+    if as_json:
+        print(json.dumps({**request.to_json(), "matches": len(matches)}, indent=1))
+        return
+    print(f"request  {request.id}")
+    print(f"due      {request.deadline_utc}")
+    print(f"state    {request.state}: {_says(request, len(matches))}")
+    if receipt is not None:
+        print(f"receipt  {receipt}")
+
+
+def _says(request: "Request", matches: int) -> str:
+    rows = "1 row" if matches == 1 else f"{matches:,} rows"
+    return {
+        "proposed": f"{matches:,} pictures look alike; `tamis optout confirm-match` shows them to a person",
+        "tombstoned": f"{rows} found and hidden; `tamis optout apply` erases them",
+    }.get(request.state, "taken in; ingests obey it")
+
+
+def _recognised(store: Any, path: Path) -> dict[str, str]:
+    """Return what a picture is recognised by: its hashes and, where there is a data set to compare with, its vector."""
+    from pipeline.errors import InputError
+    from pipeline.picture_hashes import picture_hashes
+    from pipeline.picture_vector import picture_vector
+
+    try:
+        return picture_hashes(path.read_bytes(), str(path)) | picture_vector(store, path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def import_(
+    dataset: Dataset,
+    file: Annotated[Path, typer.Argument(help="NDJSON, CSV, TSV, Parquet, or plain lines; .gz too")],
+    kind: Annotated[str | None, typer.Option(help="What plain lines are: url, domain, sha256, md5, pdq, …")] = None,
+    source: Annotated[
+        str, typer.Option(help="Who made the list; a withdrawn line takes back what the same source listed")
+    ] = "list",
+    category: Annotated[str, typer.Option(help="Category of lines that name none")] = "train",
+    registry_url: RegistryUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Take a list in: every later ingest obeys it, and `tamis optout apply` carries it out on what is there."""
+    from pipeline.registry.imports import import_list
+
+    _, registry = opened(dataset, registry_url)
+    live = sys.stderr.isatty() and not as_json
+    done = import_list(
+        registry, file, source=source, kind=kind, category=category,
+        on_batch=lambda lines: print(f"\r{lines:,} lines", end="", file=sys.stderr) if live else None,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(done.to_json(), indent=1))
+        return
+    again = "; the same file was imported before, nothing to do" if done.again else ""
+    counts = {"added": done.added, "known": done.known, "withdrawn": done.withdrawn, "bad": done.bad}
+    print(f"{done.name}: {done.lines:,} lines, " + ", ".join(f"{n:,} {what}" for what, n in counts.items()) + again)
+    for example in done.examples:
+        print(f"  {example}")
+
+
+def list_(
+    dataset: Dataset,
+    state: Annotated[str | None, typer.Option(help="Only those in this state")] = None,
+    registry_url: RegistryUrl = None,
+    as_json: Json = False,
+) -> None:
+    """List the requests with their states and deadlines; nothing personal is shown."""
+    _, registry = opened(dataset, registry_url)
+    _print_requests(list(registry.requests(state)), as_json)
+
+
+def overdue(
+    dataset: Dataset,
+    at: Annotated[str | None, typer.Option(help="As of this day instead of now")] = None,
+    registry_url: RegistryUrl = None,
+    as_json: Json = False,
+) -> None:
+    """List the open requests whose deadline has passed; exit code 1 when there are any."""
+    from pipeline.registry import clock
+
+    _, registry = opened(dataset, registry_url)
+    now = clock.moment(at) if at else clock.now_utc()
+    late = [request for request in registry.requests() if request.overdue(now)]
+    _print_requests(late, as_json)
+    if late:
+        raise typer.Exit(1)
+
+
+def _print_requests(found: "list[Request]", as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([request.to_json() for request in found], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.registry.clock import now_utc
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("request", "kind", "state", "received", "due"):
+        table.add_column(name, no_wrap=True)
+    for request in found:
+        due = request.deadline_utc[:10]
+        shown = f"[red]{due} overdue[/]" if request.overdue(now_utc()) else due
+        table.add_row(request.id, request.kind, request.state, request.received_utc[:10], shown)
+    Console().print(table if found else "no requests")
+
+
+def show(
+    dataset: Dataset,
+    request_id: RequestId,
+    secret: Annotated[bool, typer.Option("--secret", help="Show what the person told us, too")] = False,
+    registry_url: RegistryUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Show one request: its way through the states, and the rows it means."""
+    _, registry = opened(dataset, registry_url)
+    request = registry.get(request_id)
+    rows = [
+        {"uid": m.uid.hex(), "how": m.how, "score": m.score, "state": m.state} for m in registry.matches(request_id)
+    ]
+    told = registry.secret(request_id) if secret else None
+    if as_json:
+        print(
+            json.dumps(
+                {**request.to_json(), "matches": rows, **({"told": told} if told else {})}, indent=1, ensure_ascii=False
+            )
+        )
+        return
+    print(f"{request.id}: {request.kind}, {request.state}, due {request.deadline_utc}")
+    for state, utc, leaf in request.transitions:
+        print(f"  {utc}  {state}  (log entry {leaf})")
+    if told:
+        print(f"told     {json.dumps(told, ensure_ascii=False)}")
+    for row in rows[:50]:
+        score = "" if row["score"] is None else f" {row['score']:.3f}"
+        print(f"  {row['uid']}  {row['how']}{score}  {row['state']}")
+    if len(rows) > 50:
+        print(f"  … and {len(rows) - 50:,} more (--json lists all)")
+
+
+def withdraw(dataset: Dataset, request_id: RequestId, registry_url: RegistryUrl = None, as_json: Json = False) -> None:
+    """Take a request back for the person: what is only hidden comes back, what is erased stays erased, the block is lifted."""
+    from pipeline import tombstones
+
+    store, registry = opened(dataset, registry_url)
+    before = registry.get(request_id).state
+    registry.advance(request_id, "withdrawn")
+    mine = [match for match in registry.matches(request_id, "confirmed") if match.part]
+    if before == "tombstoned" and mine:
+        uids, parts = [match.uid for match in mine], [match.part for match in mine]
+        tombstones.publish(store, tombstones.of_request(uids, parts, request_id, lifted=True))
+    says = {
+        "tombstoned": f"{len(mine):,} rows are visible again",
+        "erased": "what is erased stays erased",
+        "closed": "what is erased stays erased",
+    }
+    _told(
+        registry.get(request_id),
+        says.get(before, "nothing had been hidden") + "; later ingests may take it again",
+        as_json,
+    )
+
+
+def refuse(
+    dataset: Dataset,
+    request_id: RequestId,
+    reason: Annotated[
+        str,
+        typer.Option(
+            help="not_identifiable, identity_not_shown, not_in_scope, manifestly_unfounded, excessive, legal_obligation"
+        ),
+    ],
+    registry_url: RegistryUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Refuse a request with a reason, which the person must be told (GDPR art. 12(4))."""
+    from pipeline.registry.requests import REFUSALS
+
+    if reason not in REFUSALS:
+        raise typer.BadParameter(f"one of {', '.join(REFUSALS)}", param_hint="--reason")
+    _, registry = opened(dataset, registry_url)
+    registry.advance(request_id, "refused", reason=reason)
+    _told(registry.get(request_id), f"refused: {reason}; tell the person why, and where to complain", as_json)
+
+
+def extend(dataset: Dataset, request_id: RequestId, registry_url: RegistryUrl = None, as_json: Json = False) -> None:
+    """Extend the deadline by two months; the person must be told within the first (GDPR art. 12(3))."""
+    _, registry = opened(dataset, registry_url)
+    request = registry.extend(request_id)
+    _told(request, f"now due {request.deadline_utc}; tell the person today, with the reason", as_json)
+
+
+def _told(request: "Request", says: str, as_json: bool) -> None:
+    print(json.dumps(request.to_json(), indent=1) if as_json else f"{request.id}: {request.state}; {says}")
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the verbs."""
+    for name, verb in (
+        ("add", add), ("import", import_), ("list", list_), ("show", show), ("withdraw", withdraw), ("refuse", refuse),
+        ("extend", extend), ("overdue", overdue),
+    ):  # fmt: skip
+        app.command(name)(verb)
