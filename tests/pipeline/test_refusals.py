@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,8 +18,8 @@ from tests.tiny import config, picture, published_digest, tamis, write_crawl
 PICTURES = 24
 
 
-def ingest(file: Path) -> dict[str, int]:
-    found: dict[str, int] = json.loads(tamis("ingest", file, "--quiet", "--json").stdout)
+def ingest(file: Path, scheduler: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(tamis("ingest", file, "--quiet", "--json", "--scheduler", scheduler).stdout)
     return found
 
 
@@ -37,14 +38,16 @@ def crawl(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(crawl: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(crawl: list[Path], tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Path:
     """A data set that nobody objected to."""
     base = tmp_path_factory.mktemp("whole")
-    assert ingest(config(base / "whole.toml", str(base / "set"), crawl))["rows"] == PICTURES
+    assert ingest(config(base / "whole.toml", str(base / "set"), crawl), scheduler)["rows"] == PICTURES
     return base / "set"
 
 
-def test_what_is_listed_before_the_ingest_leaves_nothing_in_the_data_set(crawl: list[Path], tmp_path: Path) -> None:
+def test_what_is_listed_before_the_ingest_leaves_nothing_in_the_data_set(
+    crawl: list[Path], tmp_path: Path, scheduler: str
+) -> None:
     file = config(tmp_path / "run.toml", str(tmp_path / "set"), crawl)
     registry = Registry.open(Store.open_url(str(tmp_path / "set")))
     registry.add("url", "https://www.site0.example/p/4.jpg")  # scheme and www. are variants
@@ -52,10 +55,10 @@ def test_what_is_listed_before_the_ingest_leaves_nothing_in_the_data_set(crawl: 
     registry.add("text", f"drawn as number {6}")
     data, _ = picture(7)
     registry.add("sha256", hashlib.sha256(data).hexdigest(), category="ncii")
-    found = ingest(file)
+    found = ingest(file, scheduler)
     gone = {"http://site0.example/p/4.jpg", *(f"http://site1.example/p/{n}.jpg" for n in range(1, PICTURES, 4))}
     gone |= {"http://site2.example/p/6.jpg"}
-    assert found["dropped"] == {"opted_out_request": len(gone), "hash_listed": 1}  # type: ignore[comparison-overlap]
+    assert found["dropped"] == {"opted_out_request": len(gone), "hash_listed": 1}
     assert found["rows"] == PICTURES - len(gone) - 1
     assert not kept(tmp_path / "set", 1) & {*gone, "http://site3.example/p/7.jpg"}
     needles = [hashlib.sha256(data).digest(), hashlib.md5(data).digest()]
@@ -68,49 +71,51 @@ def test_what_is_listed_before_the_ingest_leaves_nothing_in_the_data_set(crawl: 
 
 
 def test_a_picture_listed_after_the_ingest_goes_at_the_next_and_only_its_part_is_judged_again(
-    crawl: list[Path], whole: Path
+    crawl: list[Path], whole: Path, scheduler: str
 ) -> None:
     file = config(whole.with_name("again.toml"), str(whole), crawl)
     before = stored_names(whole)
     registry = Registry.open(Store.open_url(str(whole)))
     data, _ = picture(9)
     request = registry.add("picture", picture_hashes(data, "test"))
-    found = ingest(file)
-    assert found["dropped"] == {"hash_listed": 1}  # type: ignore[comparison-overlap]
+    found = ingest(file, scheduler)
+    assert found["dropped"] == {"hash_listed": 1}
     assert "http://site1.example/p/9.jpg" not in kept(whole, 2)
     fresh = {name.split("/")[0] for name in stored_names(whole) - before}
     assert not fresh & {"extract", "layout", "candidates", "texts", "admit", "fetch", "embed", "scores", "copies"}
     judged = [name for name in stored_names(whole) - before if name.startswith("judge/") and name.endswith(".json")]
     assert len(judged) == 1
     registry.advance(request.id, "withdrawn")
-    assert ingest(file)["rows"] == PICTURES
+    assert ingest(file, scheduler)["rows"] == PICTURES
     assert "http://site1.example/p/9.jpg" in kept(whole, 3)
 
 
-def test_a_run_with_an_empty_registry_publishes_the_same_bytes(crawl: list[Path], tmp_path: Path) -> None:
+def test_a_run_with_an_empty_registry_publishes_the_same_bytes(
+    crawl: list[Path], tmp_path: Path, scheduler: str
+) -> None:
     sets = []
     for name in ("none", "empty"):
         dataset = tmp_path / name / "set"
         dataset.parent.mkdir()
         if name == "empty":
             Registry.open(Store.open_url(str(dataset)))
-        ingest(config(dataset.with_suffix(".toml"), str(dataset), crawl))
+        ingest(config(dataset.with_suffix(".toml"), str(dataset), crawl), scheduler)
         sets.append(published_digest(dataset))
     assert sets[0] == sets[1]
     assert not (tmp_path / "none" / "set" / "private").exists()
 
 
-def test_a_tombstone_takes_a_row_out_of_the_next_snapshot(crawl: list[Path], tmp_path: Path) -> None:
+def test_a_tombstone_takes_a_row_out_of_the_next_snapshot(crawl: list[Path], tmp_path: Path, scheduler: str) -> None:
     file = config(tmp_path / "run.toml", str(tmp_path / "set"), crawl)
-    ingest(file)
+    ingest(file, scheduler)
     store = Store.open_url(str(tmp_path / "set"))
     shard = next((tmp_path / "set/shards/000001").glob("*.parquet"))
     uid = bytes.fromhex(pq.read_table(shard)["key"][0].as_py())
     tombstones.publish(store, tombstones.of_request([uid], [""], "r-test"))
-    found = ingest(file)
-    assert found["dropped"] == {"opted_out_request": 1}  # type: ignore[comparison-overlap]
+    found = ingest(file, scheduler)
+    assert found["dropped"] == {"opted_out_request": 1}
     tombstones.publish(store, tombstones.of_request([uid], [""], "r-test", lifted=True))
-    assert ingest(file)["rows"] == PICTURES
+    assert ingest(file, scheduler)["rows"] == PICTURES
 
 
 def test_a_page_that_is_listed_takes_its_pictures_along_wherever_they_lie() -> None:
