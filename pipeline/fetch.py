@@ -206,9 +206,8 @@ class _Part:
 
         limit_bytes = self.options.max_bytes
         try:
-            pairs, body = read_capture(
-                capture.kind, capture.uri, capture.offset, capture.size_bytes, limit_bytes=limit_bytes + 1
-            )
+            place = (capture.kind, capture.uri, capture.offset, capture.size_bytes)
+            pairs, body = read_capture(*place, url=job.url, limit_bytes=limit_bytes + 1)
         except FormatError as error:  # of this record alone; a missing file is StorageError, and everybody's
             fate.refuse(Trouble("capture_broken", str(error)))
             return

@@ -99,7 +99,7 @@ def _captured(draft: Draft, captures: Sequence[Part]) -> Outcome:
         if url in bodies:
             continue
         try:
-            bodies[url] = read_capture(row["capture_kind"], *place)
+            bodies[url] = read_capture(row["capture_kind"], *place, url=url)
         except FormatError as error:  # another record of the same file may be whole
             broken.setdefault(url, str(error))
     policies = captured_policies(list(bodies.items()), {url: why for url, why in broken.items() if url not in bodies})

@@ -207,6 +207,7 @@ def test_what_the_crawl_holds_is_not_dialled(server: Hostile, tmp_path: Path, ca
         gzip.compress(response("http://a.example/x.jpg", b"x"))[:60],
         gzip.compress(b"a text file, compressed"),
         response("http://a.example/x.jpg", b"x", status="40000 What"),
+        response("http://a.example/another.jpg", pictures.jpeg(), [("Content-Type", "image/jpeg")]),
     ],
 )
 def test_a_capture_that_cannot_be_read_costs_its_own_row_alone(

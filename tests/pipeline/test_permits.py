@@ -54,7 +54,13 @@ def judged(store: Store, extract: Part, url: str) -> tuple[str | None, list[tupl
 
 
 @pytest.mark.parametrize(
-    "broken", [b"", b"garbage", response("http://a.example/robots.txt", DENY, PLAIN, "40000 What")]
+    "broken",
+    [
+        b"",
+        b"garbage",
+        response("http://a.example/robots.txt", DENY, PLAIN, "40000 What"),
+        response("http://b.example/robots.txt", DENY, PLAIN),
+    ],
 )
 def test_a_broken_record_of_robots_txt_is_unknown_and_forbids_nothing(tmp_path: Path, broken: bytes) -> None:
     store = Store(str(tmp_path))

@@ -245,6 +245,15 @@ def test_a_capture_that_is_not_there_any_more_says_so(tmp_path: Path) -> None:
         read_capture("warc", str(tmp_path / "other.warc.gz"), 0, 10)
 
 
+@pytest.mark.parametrize("target", ["http://h.example/%7ea.png", "<http://H.example:80/~a.png#top>"])
+def test_a_capture_is_the_asked_urls_in_whatever_spelling_and_no_others(tmp_path: Path, target: str) -> None:
+    path = write_warc(tmp_path / "c.warc.gz", [response(target, PNG_BYTES, PNG)])
+    place = ("warc", str(path), 0, path.stat().st_size)
+    assert read_capture(*place, url="http://h.example/~a.png")[1] == PNG_BYTES
+    with pytest.raises(FormatError, match=r"is of http://h\.example/~a\.png, not of http://h\.example/b\.png"):
+        read_capture(*place, url="http://h.example/b.png")
+
+
 def test_a_byte_range_of_a_file_is_a_capture_too(tmp_path: Path) -> None:
     (tmp_path / "00000.tar").write_bytes(b"0123456789")
     assert read_capture("file", str(tmp_path / "00000.tar"), 2, 3) == ([(":status", "200")], b"234")
