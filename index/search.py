@@ -87,14 +87,19 @@ class Searcher:
         clip: Any = self.snapshot.config["clip"]
         spec = ModelSpec(clip["model"], clip["pretrained"], clip["precision"])
         recorded = self.snapshot.clip["weights_sha256"]
-        if spec.identity()["weights_sha256"] != recorded:
-            raise InputError(
-                f"the weights of {clip['model']} are not those the data set was made with (sha256 {recorded}); "
-                "vectors of different models cannot be compared"
-            )
+        self._same_weights(spec, spec.identity()["weights_sha256"], recorded)
         from pipeline import clip_model  # loads torch: a search by URL or uid needs none
 
-        return clip_model.load(spec, self.device)
+        model = clip_model.load(spec, self.device)
+        self._same_weights(spec, model.weights_sha256, recorded)
+        return model
+
+    def _same_weights(self, spec: ModelSpec, found: str | None, recorded: str | None) -> None:
+        if None not in (found, recorded) and found != recorded:
+            raise InputError(
+                f"the weights of {spec.model} are not those the data set was made with (sha256 {recorded}); "
+                "vectors of different models cannot be compared"
+            )
 
     def _nearest(self, vectors: NDArray[Any], k: int) -> list[Hit]:
         cosines, found = self.index.search(np.ascontiguousarray(vectors, dtype=np.float32), min(k, self.rows.num_rows))

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
+from open_clip.pretrained import download_pretrained_from_hf
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pipeline.clip_spec import ModelSpec
+from pipeline.clip_spec import ModelSpec, file_sha256
 from pipeline.errors import ConfigError
 
 F16 = NDArray[np.float16]
@@ -35,6 +37,7 @@ class ClipModel:
                 name, pretrained=spec.pretrained, device=self.device
             )
             self.tokenizer = open_clip.get_tokenizer(name, **tokenizer_args)
+            self.weights_sha256 = file_sha256(_weights_file(spec))
         except (RuntimeError, ValueError, OSError, KeyError) as error:
             raise ConfigError(
                 f"clip.model = {spec.model!r}, clip.pretrained = {spec.pretrained!r}: open_clip cannot load it: {error}"
@@ -161,6 +164,18 @@ def _open_clip_name(spec: ModelSpec) -> tuple[str, dict[str, str]]:
         return spec.model, {}
     bpe = folder / "bpe.txt.gz"  # without it the bundled model's token ids would be wrong
     return f"local-dir:{folder}", {"bpe_path": str(bpe)} if bpe.is_file() else {}
+
+
+def _weights_file(spec: ModelSpec) -> Path:
+    """Return the file that open_clip reads the model's weights from; a hub's are in its cache once the model is loaded."""
+    if (local := spec.weights()) is not None:
+        return local
+    if spec.model.startswith("hf-hub:"):
+        return Path(download_pretrained_from_hf(spec.model.removeprefix("hf-hub:")))
+    tag = open_clip.get_pretrained_cfg(spec.model.replace("/", "-"), spec.pretrained) if spec.pretrained else {}
+    if not tag:
+        raise ValueError("it names no weights, and random ones judge nothing; give clip.pretrained")
+    return Path(open_clip.download_pretrained(tag))
 
 
 @lru_cache(maxsize=2)

@@ -23,9 +23,13 @@ class ModelSpec:
     precision: str = "auto"
 
     def identity(self) -> dict[str, Any]:
-        """Return what a stage's key needs: names, and the digest of local weights."""
-        path = self._weights()
-        weights = _sha256(path, path.stat().st_mtime_ns) if path is not None else None
+        """Return what a stage's key needs: names, and the digest of local weights.
+
+        Weights of a hub or of a published tag have none here: what the machine's cache holds must not change a key, and to
+        find out would need torch. The embeddings record theirs.
+        """
+        path = self.weights()
+        weights = file_sha256(path) if path is not None else None
         return {
             "files_sha256": self._side_files(),
             "model": self.model,
@@ -39,7 +43,7 @@ class ModelSpec:
         folder = self.folder()
         names = ("open_clip_config.json", "bpe.txt.gz", "tokenizer.json", "vocab.txt")
         found = [folder / name for name in names if (folder / name).is_file()] if folder is not None else []
-        return {path.name: _sha256(path, path.stat().st_mtime_ns) for path in found}
+        return {path.name: file_sha256(path) for path in found}
 
     def folder(self) -> Path | None:
         """Return the folder of a local model, or None."""
@@ -50,7 +54,8 @@ class ModelSpec:
         as_path = Path(self.model)
         return as_path.resolve() if as_path.is_dir() else None
 
-    def _weights(self) -> Path | None:
+    def weights(self) -> Path | None:
+        """Return the file of a local model's weights, or None for a model of a hub or a published tag."""
         folder = self.folder()
         if folder is not None:
             for name in (
@@ -67,6 +72,11 @@ class ModelSpec:
                 raise ConfigError(f"clip.pretrained: no such file: {self.pretrained}")
             return path
         return None
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hex, computed once as long as the file stays as it is."""
+    return _sha256(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)

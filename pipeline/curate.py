@@ -185,6 +185,8 @@ def _snapshot(
     spec = ModelSpec(config.clip.model, config.clip.pretrained, config.clip.precision)
     threshold = judging.threshold_cos(config)
     public = config.public()
+    used = {embed.facts.get("weights_sha256") for part in parts for embed in part.embeds} - {None}
+    clip = spec.identity() | ({"weights_sha256": used.pop()} if len(used) == 1 else {})
     return Snapshot(
         number=number,
         parent=parent,
@@ -198,7 +200,7 @@ def _snapshot(
         parts=[PartEntry(part.candidates.key, part.stages()) for part in parts],
         shards=list(shards),
         reduces={"copies": copies.key} if copies else {},
-        clip={**spec.identity(), "threshold_cos": threshold},
+        clip={**clip, "threshold_cos": threshold},
         refusals=refusals.facts() if refusals else {},
     )
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from filters.vectorart import picture_stats
 from pipeline.clip_spec import ModelSpec
 from pipeline.config import ClipConfig
+from pipeline.errors import ConfigError
 from pipeline.rows import decode_stored
-from pipeline.stage import Draft, Outcome, Part, Stage
+from pipeline.stage import Draft, Outcome, Part, Stage, run
 from pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def _embed(draft: Draft, spec: ModelSpec, config: ClipConfig) -> Outcome:
     from pipeline import clip_model  # loads torch: only where there are pictures to look at
 
     model = clip_model.load(spec, config.device, config.compile)
+    _hold_to(draft.store, spec, model.weights_sha256)
     pictures, row_of = _distinct(rows)
     image_emb, stats = _embed_pictures(draft.store, fetched, pictures, model, config.batch)
     text_emb = _embed_texts(texts, model)
@@ -55,7 +57,24 @@ def _embed(draft: Draft, spec: ModelSpec, config: ClipConfig) -> Outcome:
     draft.table(pa.table(columns).filter(pa.array(finite)))
     lost = int((~finite).sum())
     facts = {"dimensions": int(image_emb.shape[1]), "preprocessing": model.preprocessing(), "pictures": len(pictures)}
+    facts["weights_sha256"] = model.weights_sha256
     return Outcome(rows.num_rows, rows.num_rows - lost, {"embed_nonfinite": lost} if lost else {}, facts)
+
+
+def _hold_to(store: Store, spec: ModelSpec, weights_sha256: str) -> None:
+    """Hold a data set to the weights that were first used under a hub's or a tag's name; ConfigError for others.
+
+    A name's file can be replaced at the hub, or differ between machines, and vectors of different weights do not compare.
+    """
+    names = spec.identity()
+    if names["weights_sha256"] is not None:  # local weights are in the embeddings' keys
+        return
+    first = run(store, Stage("model", lambda _: Outcome(0, 0, {}, {"weights_sha256": weights_sha256}), names))
+    if (known := first.facts["weights_sha256"]) != weights_sha256:
+        raise ConfigError(
+            f"clip.model = {spec.model!r}: this machine has weights of sha256 {weights_sha256}, but the data set's "
+            f"embeddings were made with {known}; put that file into the cache, or start a new data set"
+        )
 
 
 def _texts(candidates: Part, uids: pa.ChunkedArray, store: Store) -> list[str]:

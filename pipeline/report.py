@@ -170,7 +170,7 @@ def _record(store: Store, facts: Facts) -> dict[str, object]:
         (
             "weights",
             str(snapshot.clip.get("model", "")),
-            snapshot.clip.get("weights_sha256") or "of a published tag; not a local file",
+            snapshot.clip.get("weights_sha256") or "not recorded",
         ),
         *((f"table of {name}", f"{name}/{key}.parquet", key) for name, key in snapshot.reduces.items()),
     ]

@@ -24,6 +24,7 @@ FOLDERS = (
     "boilerplate",
     "admit",
     "permission",
+    "model",
     "embed",
     "scores",
     "copies",
