@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import dask
 import distributed
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future, LocalCluster, Scheduler, SpecCluster
 
 from pipeline.errors import StorageError, TamisError
 from pipeline.interrupt import Interrupt, heard, unheard
+from pipeline.worker_specs import MODEL, THREADS, Specs, gpus, worker_specs
 
 T = TypeVar("T")
 
@@ -25,9 +26,6 @@ _WORKER_ENV = {
     "MALLOC_TRIM_THRESHOLD_": 268_435_456,
     "MALLOC_MMAP_THRESHOLD_": 67_108_864,
 }
-
-MODEL = "model"
-"""Name of the dask resource that a stage with a model takes: start GPU workers with `--resources model=1`."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,14 @@ def _result(future: Future) -> Any:
 
 
 @contextmanager
-def connect(scheduler: str | None, workers: int | None, in_flight: int | None, retries: int) -> Iterator[Engine]:
-    """Connect to a running scheduler, or start a local cluster of processes, for the time of a run."""
-    with heard() as interrupt, _remote(scheduler) if scheduler is not None else _local(workers) as client:
+def connect(
+    scheduler: str | None, workers: int | None, in_flight: int | None, retries: int, device: str = "cpu"
+) -> Iterator[Engine]:
+    """Connect to a running scheduler, or start a local cluster of processes, for the time of a run.
+
+    With a device of "auto" or "cuda", a machine with GPUs gets a worker pinned to each of them.
+    """
+    with heard() as interrupt, _remote(scheduler) if scheduler is not None else _local(workers, device) as client:
         yield _engine(client, in_flight, retries, interrupt)
 
 
@@ -136,19 +139,32 @@ def _remote(scheduler: str) -> Iterator[Client]:
 
 
 @contextmanager
-def _local(workers: int | None) -> Iterator[Client]:
+def _local(workers: int | None, device: str) -> Iterator[Client]:
     count = workers or len(os.sched_getaffinity(0))
     dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENV})
+    found = gpus(device)
     with unheard():
-        cluster = LocalCluster(
-            n_workers=count,
-            threads_per_worker=2,  # one waits for the network while the other computes
-            resources={MODEL: 1},
-            dashboard_address="127.0.0.1:0",
-            silence_logs="CRITICAL",
-        )
+        cluster = pinned_cluster(worker_specs(found, count)) if found else _cpu_cluster(count)
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+def _cpu_cluster(count: int) -> LocalCluster:
+    return LocalCluster(
+        n_workers=count,
+        threads_per_worker=THREADS,
+        resources={MODEL: 1},
+        dashboard_address="127.0.0.1:0",
+        silence_logs="CRITICAL",
+    )
+
+
+def pinned_cluster(specs: Specs) -> SpecCluster:
+    """Start a cluster of these workers on this machine."""
+    options = {"host": "127.0.0.1", "dashboard": True, "dashboard_address": "127.0.0.1:0"}
+    return SpecCluster(
+        workers=specs, scheduler={"cls": Scheduler, "options": options}, silence_logs="CRITICAL", name="tamis"
+    )
 
 
 def _engine(client: Client, in_flight: int | None, retries: int, interrupt: Interrupt) -> Engine:

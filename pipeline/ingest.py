@@ -41,7 +41,9 @@ def ingest(
         cluster = config.cluster
         with (
             Progress(store, quiet) as progress,
-            connect(cluster.scheduler, cluster.workers, cluster.in_flight, cluster.retries) as engine,
+            connect(
+                cluster.scheduler, cluster.workers, cluster.in_flight, cluster.retries, config.clip.device
+            ) as engine,
         ):
             run = Run(store, config, engine, progress, retry_transient, current(store, config))
             plan = batches.lay_out(run, units)
