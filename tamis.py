@@ -231,12 +231,15 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the little web and its data set go")] = Path(
         "demo"
     ),
+    pictures: Annotated[int | None, typer.Option(min=160, help="A smaller web, of so many pictures")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr")] = False,
 ) -> None:
-    """Crawl and ingest a little web in which every picture has a known fate, and compare."""
+    """Crawl and ingest a little web in which every picture has a known fate, forget who asks for it, and compare."""
+    from index.erase import erase
+
     from pipeline.demo.run import run_demo
 
-    if not run_demo(folder, run_ingest, _demo_search, quiet=quiet):
+    if not run_demo(folder, run_ingest, _demo_search, [erase], pictures=pictures, quiet=quiet):
         raise typer.Exit(1)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.config import Config, load
 from pipeline.demo.crawl import crawl
+from pipeline.demo.leaving import Derived, Left, leave
 from pipeline.demo.origin import Origin
 from pipeline.demo.verdict import Outcomes, Verdict, compare, describe
 from pipeline.demo.world import build, config_toml, open_origin
@@ -30,8 +31,19 @@ Ingest = Callable[..., Snapshot]
 Ask = Callable[[str, Sequence[str], int], list[Search]]
 
 
-def run_demo(folder: Path, ingest: Ingest, ask: Ask, *, quiet: bool = False) -> bool:
-    """Run the demo in a folder (again is fine) and return whether every fate came true."""
+def run_demo(
+    folder: Path,
+    ingest: Ingest,
+    ask: Ask,
+    derived: Sequence[Derived],
+    *,
+    pictures: int | None = None,
+    quiet: bool = False,
+) -> bool:
+    """Run the demo in a folder (again is fine) and return whether every fate came true.
+
+    `ingest`, `ask` and `derived` (what is to be erased besides) come from above, where the index is known.
+    """
     console = Console(quiet=quiet)
     folder = folder.resolve()
     if folder.exists() and any(folder.iterdir()) and not (folder / _MEMORY).exists():
@@ -40,7 +52,7 @@ def run_demo(folder: Path, ingest: Ingest, ask: Ask, *, quiet: bool = False) -> 
     origin, began, new_web = _origin(folder)
     with origin:
         console.print("[bold]1[/] drawing a little web of real pictures, each with a known fate …")
-        world = build(origin)
+        world = build(origin, pictures=pictures)
         origin.publish(world.replies)
         console.print(f"  {len(world.fates):,} pictures on {len(world.pages)} pages of {len(origin.hosts)} sites")
         console.print("[bold]2[/] crawling its pages into WARC …")
@@ -54,14 +66,19 @@ def run_demo(folder: Path, ingest: Ingest, ask: Ask, *, quiet: bool = False) -> 
         (folder / "crawl.toml").write_text(config_toml(folder, origin), encoding="utf-8")
         config = load(folder / "crawl.toml")
         snapshot = ingest(config, quiet=quiet)
-        requests = origin.take_requests()
-    store = Store.open_url(config.dataset)
-    verdict = compare(world.fates, outcomes(store, snapshot), requests)
+        store = Store.open_url(config.dataset)
+        verdict = compare(world.fates, outcomes(store, snapshot), origin.take_requests())
+        console.print("[bold]4[/] a painter, the owner of one address and somebody with a picture ask to be left out …")
+        left = leave(store, world.leaving, derived, folder / "receipt.json")
+        console.print("[bold]5[/] the same crawl once more: what left does not come back …")
+        later = ingest(config, quiet=quiet)
+        fates = [fate.after_removal() for fate in world.fates]
+        after = compare(fates, outcomes(store, later), origin.take_requests())
     report = folder / "report.html"
     build_report(store, report, searches=ask(config.dataset, QUERIES, 8))
-    (folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1))
-    _print(console, config, snapshot, verdict, report)
-    return verdict.ok
+    (folder / "verdict.json").write_text(json.dumps({**verdict.to_json(), "after_removal": after.to_json()}, indent=1))
+    _print(console, config, snapshot, verdict, after, left)
+    return verdict.ok and after.ok
 
 
 def _origin(folder: Path) -> tuple[Origin, datetime, bool]:
@@ -80,7 +97,10 @@ def _origin(folder: Path) -> tuple[Origin, datetime, bool]:
 
 
 def outcomes(store: Store, snapshot: Snapshot) -> Outcomes:
-    """Return what became of every pair: the decision, or the refusal at extraction (which keeps no text)."""
+    """Return what became of every pair: the decision, or the refusal at extraction (which keeps no text).
+
+    A row that was erased no longer says which pair it was: its uid does.
+    """
     found: dict[tuple[str, str], str | None] = {}
     for key in snapshot.extracts:
         part = find(store, "extract", key)
@@ -96,12 +116,13 @@ def outcomes(store: Store, snapshot: Snapshot) -> Outcomes:
         decisions = decided.table(store, columns=["uid", "reason"])
         at = pc.index_in(rows["uid"].combine_chunks(), decisions["uid"].combine_chunks())
         reasons = decisions["reason"].combine_chunks().take(at)
-        urls, texts = rows["url"].to_pylist(), rows["text"].to_pylist()
-        found.update({(u, t): r for u, t, r in zip(urls, texts, reasons.to_pylist(), strict=True)})
+        names = (rows[name].to_pylist() for name in ("uid", "url", "text"))
+        for uid, url, text, reason in zip(*names, reasons.to_pylist(), strict=True):
+            found[(url, text) if url is not None else (uid.hex(), "")] = reason
     return found
 
 
-def _print(console: Console, config: Config, snapshot: Snapshot, verdict: Verdict, report: Path) -> None:
+def _print(console: Console, config: Config, snapshot: Snapshot, verdict: Verdict, after: Verdict, left: Left) -> None:
     console.print()
     console.print(verdict.confusion())
     console.print()
@@ -109,11 +130,22 @@ def _print(console: Console, config: Config, snapshot: Snapshot, verdict: Verdic
     console.print()
     console.print(outcome_table(snapshot))
     console.print()
-    if not verdict.ok:
-        console.print(f"[red bold]{len(verdict.violations)} fates did not come true[/]")
-        console.print(describe(verdict.violations), soft_wrap=True, markup=False)
+    console.print(left.table())
+    scan, applied = left.proof.scan, left.applied
+    console.print(
+        f"{applied.uids:,} samples erased from {len(applied.files()):,} files; {scan.files:,} files and "
+        f"{scan.read_bytes / 1e6:,.1f} MB searched afterwards, nothing of them found",
+        highlight=False,
+    )
+    console.print("  " + "\n  ".join(left.receipt_says()), highlight=False, markup=False, soft_wrap=True)
+    console.print()
+    violations = [*verdict.violations, *after.violations]
+    if violations:
+        console.print(f"[red bold]{len(violations)} fates did not come true[/]")
+        console.print(describe(violations), soft_wrap=True, markup=False)
     for name, value in (
-        ("report", str(report)),
+        ("report", str(left.receipt.with_name("report.html"))),
+        ("receipt", str(left.receipt)),
         ("shards", f"{config.dataset}/shards/{snapshot.folder}/"),
         ("search", f'tamis search {config.dataset} --text "a red fruit" --html found.html'),
     ):

@@ -8,9 +8,11 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.demo.fate import ABSENT, Fate
+from pipeline.ids import uid
 
 Outcomes = Mapping[tuple[str, str], str | None]
-"""(canonical URL, text) → reason, None = kept. A row refused before it had a text stands under an empty text."""
+"""(canonical URL, text) → reason, None = kept. A row refused before it had a text stands under an empty text, an erased one
+under its uid."""
 KEPT = "kept"
 PROMISED_KEEP_FRAC = 0.80
 PROMISED_REMOVAL_FRAC = 0.82
@@ -111,7 +113,12 @@ def compare(fates: Sequence[Fate], outcomes: Outcomes, requests: Mapping[str, in
     violations = []
     found: list[tuple[Fate, str]] = []
     for fate in fates:
-        reason = outcomes.get((fate.url, fate.text), outcomes.get((fate.url, ""), ABSENT))
+        names = (
+            (fate.url, fate.text),
+            (fate.url, ""),
+            (uid(fate.url, fate.text).hex(), ""),
+        )  # the last: of an erased row
+        reason = next((outcomes[name] for name in names if name in outcomes), ABSENT)
         outcome = KEPT if reason is None else reason
         table.setdefault(fate.kind, Counter())[outcome] += 1
         found.append((fate, outcome))
