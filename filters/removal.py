@@ -87,6 +87,18 @@ def digest(seed: bytes, kind: str, normal_form: str) -> bytes:
     return hashlib.blake2b(message, digest_size=16, key=seed, person=kind.encode()).digest()
 
 
+def listed_hash(seed: bytes, kind: str, data: bytes) -> bytes:
+    """Return the form in which a hash stands in lists, so that whoever reads a list learns no hash.
+
+    Exact hashes are digested with the secret. Perceptual ones are masked with it (exclusive or), which keeps every Hamming
+    distance between two of them. A uid is a digest already.
+    """
+    if kind in ("pdq", "phash64"):
+        mask = hashlib.blake2b(digest_size=len(data), key=seed, person=kind.encode()).digest()
+        return bytes(one ^ other for one, other in zip(data, mask, strict=True))
+    return data if kind == "uid" else digest(seed, kind, data.hex())
+
+
 def entries(seed: bytes, kind: str, normal_form: str) -> list[tuple[str, bytes, int]]:
     """Return the list entries (kind, digest, length) by which a name is found.
 

@@ -131,7 +131,9 @@ def _entries(seed: bytes, line: Line | Bad) -> list[tuple[str, bytes, int]] | st
     form = removal.normal(line.kind, line.value)
     if form is None:
         return f"no {line.kind}"
-    return [(line.kind, form, 0)] if isinstance(form, bytes) else removal.entries(seed, line.kind, form)
+    if isinstance(form, bytes):
+        return [(line.kind, removal.listed_hash(seed, line.kind, form), 0)]
+    return removal.entries(seed, line.kind, form)
 
 
 _COLUMNS = ("kind", "digest", "owner", "length", "position", "category", "distance", "expires_utc", "active")

@@ -329,7 +329,7 @@ class _Named:
         if form is None:
             raise InputError(f"{value!r} is no {kind}")
         if isinstance(form, bytes):
-            return cls(form[:16], form, [(kind, form, 0)])
+            return cls(form[:16], form, [(kind, removal.listed_hash(seed, kind, form), 0)])
         return cls(removal.digest(seed, kind, form), form, removal.entries(seed, kind, form))
 
     @classmethod
@@ -339,7 +339,9 @@ class _Named:
             raise InputError("a picture is named by its hashes, sha256 at least")
         if int(hashes.get("pdq_quality", PDQ_MIN_QUALITY)) < PDQ_MIN_QUALITY:
             del forms["pdq"]  # says too little to be matched (ThreatExchange)
-        entries = [(kind, form, 0) for kind, form in forms.items() if isinstance(form, bytes)]
+        entries = [
+            (kind, removal.listed_hash(seed, kind, form), 0) for kind, form in forms.items() if isinstance(form, bytes)
+        ]
         return cls(removal.digest(seed, "picture", hashes["sha256"]), hashes["sha256"], entries)
 
 

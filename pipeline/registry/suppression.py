@@ -84,10 +84,10 @@ def _count(registry: Registry, kind: str, owners: Sequence[str] | None) -> int:
 
 
 def _write_sorted(registry: Registry, kind: str, folder: Path, owners: Sequence[str] | None) -> int:
-    """Write a kind's digests; of a SHA-256 the first 16 bytes stand for it."""
+    """Write a kind's digests, sorted."""
     writer = Writer(folder, kind, count := _count(registry, kind, owners))
     for batch in _digests(registry, kind, owners):
-        writer.add(b"".join(digest[:16] for digest in batch))
+        writer.add(b"".join(batch))
     writer.close()
     return count
 
@@ -218,7 +218,8 @@ class Suppression:
         present = np.array([value is not None for value in hashes], np.bool_)
         if not self.has(kind) or not present.any():
             return np.zeros(len(hashes), np.bool_)
-        return self[kind].among(b"".join((value or b"").ljust(16, b"\0")[:16] for value in hashes)) & present
+        asked = (removal.listed_hash(self.seed, kind, value or b"") for value in hashes)
+        return self[kind].among(b"".join(asked)) & present
 
     def perceptual(
         self, pdq: Sequence[bytes | None], quality: Sequence[int | None], phash: Sequence[bytes | None], bits: int
@@ -235,9 +236,13 @@ class Suppression:
             found[good] |= self.near["pdq"].near(asked, bits)
         known = np.array([h is not None for h in phash], np.bool_)
         if self.has("phash64") and known.any():
-            asked = np.frombuffer(b"".join(h for h in phash if h), np.uint8).reshape(-1, 8)
-            found[known] |= self.near["phash64"].near(asked, 0)
+            found[known] |= self.near["phash64"].near(self._masked("phash64", [h for h in phash if h]), 0)
         return found
+
+    def _masked(self, kind: str, hashes: Sequence[bytes]) -> NDArray[np.uint8]:
+        """Return hashes u8[N,B] under the mask that listed ones have, which keeps all distances."""
+        mask = removal.listed_hash(self.seed, kind, bytes(_NEAR[kind]))
+        return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, _NEAR[kind]) ^ np.frombuffer(mask, np.uint8)
 
 
 @lru_cache(maxsize=2)

@@ -85,7 +85,7 @@ entry = Table(  # what candidates are matched against; a digest that several lis
     "entry",
     metadata,
     Column("kind", String(24), primary_key=True),
-    Column("digest", LargeBinary(32), primary_key=True),  # keyed, 16 bytes, for names; the hash itself for hashes
+    Column("digest", LargeBinary(32), primary_key=True),  # filters.removal: digested or masked with the secret
     Column("owner", String(40), primary_key=True),  # id of the request or of the import
     Column("length", Integer, nullable=False, default=0),  # of a url_prefix in characters, of a text in words
     Column("position", BigInteger, nullable=False),
