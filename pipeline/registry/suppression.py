@@ -230,10 +230,8 @@ class Suppression:
             [h is not None and (q or 0) >= PDQ_MIN_QUALITY for h, q in zip(pdq, quality, strict=True)], np.bool_
         )
         if self.has("pdq") and good.any():
-            asked = np.frombuffer(b"".join(h for h, g in zip(pdq, good, strict=True) if g and h), np.uint8).reshape(
-                -1, 32
-            )
-            found[good] |= self.near["pdq"].near(asked, bits)
+            asked = [h for h, g in zip(pdq, good, strict=True) if g and h]
+            found[good] |= self.near["pdq"].near(self._masked("pdq", asked), bits)
         known = np.array([h is not None for h in phash], np.bool_)
         if self.has("phash64") and known.any():
             found[known] |= self.near["phash64"].near(self._masked("phash64", [h for h in phash if h]), 0)
