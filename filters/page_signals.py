@@ -1,12 +1,17 @@
-"""What a page says of its use: robots metas, X-Robots-Tag, TDMRep. One verdict with the page's own words."""
+"""What a page says of its use: robots metas, X-Robots-Tag, TDMRep, AI preferences. One verdict with the page's own words."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from filters import aipref
+from filters.policy import ReleasePolicy
+from filters.signal import Mechanism, Statement, denied_through
 from filters.tdmrep import header_value, resolve
 from filters.xrobots import denied, header_directives, meta_directives
 
 _EVIDENCE_CHARS = 1000
+OF_PAGES: tuple[Mechanism, ...] = ("x-robots-tag", "meta-robots", "tdm-header", "tdm-meta", "aipref-header")
+"""Mechanisms by which a page's own response speaks; its site's files are judged when the pictures are asked for."""
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -25,6 +30,10 @@ class PageOptions(Protocol):
     @property
     def disallowed(self) -> tuple[str, ...]:
         """Directives that mean no."""
+
+    @property
+    def policy(self) -> ReleasePolicy:
+        """What the data set must be free of."""
 
 
 class Verdict(NamedTuple):
@@ -52,24 +61,48 @@ def verdict(header_pairs: Pairs, metas: Pairs, tdm_meta: str | None, options: Pa
     evidence = _robots_evidence(header_pairs, metas, options)
     if evidence:
         return Verdict(True, evidence[:_EVIDENCE_CHARS])
-    lines = header_lines(header_pairs, "tdm-reservation")
+    of_tdm, of_usage = _tdm(header_pairs, tdm_meta, options.policy), _usage(header_pairs, options.policy)
+    found = of_usage if of_usage.opted_out and not of_tdm.opted_out else of_tdm
+    return found if found.evidence is not None else of_usage
+
+
+def _tdm(header_pairs: Pairs, tdm_meta: str | None, policy: ReleasePolicy) -> Verdict:
+    lines = header_lines(header_pairs, "tdm-reservation") if "tdm-header" not in policy.off else []
+    tdm_meta = tdm_meta if "tdm-meta" not in policy.off else None
     if not lines and tdm_meta is None:
         return _SILENT
     from_header, from_meta = header_value(",".join(lines) if lines else None), header_value(tdm_meta)
     value = resolve(None, from_header, from_meta)
     if value is None:
         return _SILENT
+    denies = value == 1 and any("tdm" in denied_through(category) for category in policy.deny)
     if from_meta is not None:
-        return Verdict(value == 1, f'<meta name="tdm-reservation" content="{tdm_meta}">'[:_EVIDENCE_CHARS])
-    return Verdict(value == 1, f"tdm-reservation: {', '.join(lines)}"[:_EVIDENCE_CHARS])
+        return Verdict(denies, f'<meta name="tdm-reservation" content="{tdm_meta}">'[:_EVIDENCE_CHARS])
+    return Verdict(denies, f"tdm-reservation: {', '.join(lines)}"[:_EVIDENCE_CHARS])
+
+
+def _usage(header_pairs: Pairs, policy: ReleasePolicy) -> Verdict:
+    """Read the response's AI preferences (AIPREF attach: they are those of its content, hence of the page's texts)."""
+    lines = header_lines(header_pairs, aipref.KEY) if "aipref-header" not in policy.off else []
+    if not lines:
+        return _SILENT
+    said = aipref.read_header(lines)
+    evidence = said[0].raw if said else None
+    return Verdict(any(_refuses(statement, policy) for statement in said), evidence)
+
+
+def _refuses(said: Statement, policy: ReleasePolicy) -> bool:
+    holding = {"malformed_reservation"} | ({"malformed"} if policy.unknown != "keep" else set())
+    concerned = any(said.category in denied_through(category) for category in policy.deny)
+    return concerned and (said.value == "deny" or said.flag in holding)
 
 
 def _robots_evidence(header_pairs: Pairs, metas: Pairs, options: PageOptions) -> str | None:
-    token = options.user_agent_token
-    for name, content in metas:
+    token, off = options.user_agent_token, options.policy.off
+    for name, content in metas if "meta-robots" not in off else ():
         if denied(meta_directives([(name, content)], token), options.disallowed):
             return f'<meta name="{name}" content="{content}">'
-    for line in header_lines(header_pairs, "x-robots-tag"):
+    for line in header_lines(header_pairs, "x-robots-tag") if "x-robots-tag" not in off else ():
         if denied(header_directives([line], token), options.disallowed):
             return f"X-Robots-Tag: {line}"
     return None

@@ -72,14 +72,20 @@ class ReleasePolicy:
         """Return the first denial among the statements on one subject, or None: any deny wins."""
         return next((Denial(REASON_OF[s.mechanism], s) for s in signals if self.denies(s)), None)
 
+    def unclear(self, signals: Iterable[Signal]) -> Denial | None:
+        """Return the first statement that cannot be read and therefore holds its subject back."""
+        holding = _MALFORMED if self.unknown != "keep" else {"malformed_reservation"}
+        for signal in signals:
+            if signal.value == "unknown" and signal.flag in holding and self.counts(signal) and self._concerned(signal):
+                return Denial(UNCLEAR, signal)
+        return None
+
     def held(self, signals: Sequence[Signal]) -> Denial | None:
         """Return what `unknown` makes of statements without a denial; ask once all of a subject's are known."""
-        heard = [signal for signal in signals if self.counts(signal)]
-        holding = _MALFORMED if self.unknown != "keep" else {"malformed_reservation"}
-        for signal in heard:
-            if signal.value == "unknown" and signal.flag in holding and self._concerned(signal):
-                return Denial(UNCLEAR, signal)
+        if (found := self.unclear(signals)) is not None:
+            return found
         if self.unknown == "drop":
+            heard = [signal for signal in signals if self.counts(signal)]
             wanted: list[Category] = [category for category in self.deny if category in _TRAINING] or ["tdm"]
             if not any(signal.value == "allow" and signal.category in wanted for signal in heard):
                 return Denial(NOT_ALLOWED, None)

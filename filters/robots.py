@@ -19,6 +19,8 @@ _KEYS = {b"user-agent": "agent", b"useragent": "agent", b"user agent": "agent", 
     b"disallow dissallow dissalow disalow diasllow disallaw".split(), "disallow"
 )
 
+_RECORD_KEY = re.compile(rb"[A-Za-z][A-Za-z0-9_-]{0,39}")
+
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 # A literal * or $ has only its escaped form here, so that both spellings are equal and neither is special.
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?#\[\]@!&'()+,;=]")
@@ -89,6 +91,16 @@ def compile_pattern(raw: bytes, *, other_query_form: bool = False) -> Pattern:
     if len(pieces) > 1 and not pieces[-1]:
         anchored = False  # `…*$` and `…*` end anywhere
     return Pattern(pieces[0], tuple(piece for piece in pieces[1:] if piece), anchored, octets)
+
+
+class Record(NamedTuple):
+    """One line that is neither user-agent, allow nor disallow; what it means is for others to say."""
+
+    key: str  # lower-case
+    value: bytes
+    number: int  # of its line, 1-based
+    raw: str
+    apart: bool  # a blank line stands between it and its group
 
 
 class Verdict(NamedTuple):
@@ -190,10 +202,28 @@ class Robots:
     groups: Mapping[str, tuple[int, ...]]  # product token, lower-case, or "*" -> its sections, merged (§2.2.1)
     truncated: bool
     encoding: str
+    records: tuple[tuple[int, Record], ...] = ()  # (section, or -1 before any group; record), in the order of the file
     _compiled: dict[tuple[int, ...], _Group] = field(default_factory=dict, repr=False, compare=False)
 
+    def scope(self, token: str) -> str:
+        """Return whose group speaks to this token: its own, or everybody's ("*")."""
+        return token if token.strip().lower() in self.groups else "*"
+
+    def sections_of(self, token: str) -> tuple[int, ...]:
+        """Return the sections that make up the token's group; everybody's where it has none of its own."""
+        return self.groups.get(token.strip().lower(), self.groups.get("*", ()))
+
+    def rules_of(self, sections: Iterable[int]) -> tuple[tuple[bytes, bool], ...]:
+        """Return (path, allowed) of the sections' rules, so that equal groups can be told."""
+        return tuple((line.path, line.allow) for section in sections for line in self.sections[section])
+
+    def said(self, token: str, key: str) -> list[Record]:
+        """Return the records of one key in the token's group; records do not split groups (§2.2.4)."""
+        sections = set(self.sections_of(token))
+        return [record for section, record in self.records if section in sections and record.key == key]
+
     def _group(self, token: str) -> _Group:
-        chosen = self.groups.get(token.strip().lower(), self.groups.get("*", ()))
+        chosen = self.sections_of(token)
         if chosen not in self._compiled:
             self._compiled[chosen] = _compile([line for section in chosen for line in self.sections[section]])
         return self._compiled[chosen]
@@ -243,6 +273,14 @@ def _record(line: bytes) -> tuple[str, bytes]:
     return "", b""
 
 
+def _other_record(line: bytes, number: int, apart: bool) -> Record | None:
+    head, colon, value = line.partition(b"#")[0].partition(b":")
+    if not colon or not _RECORD_KEY.fullmatch(head.strip()):
+        return None
+    raw = line.strip().decode("utf-8", "replace")[:_RAW_CHARS]
+    return Record(head.strip().lower().decode(), value.strip(), number, raw, apart)
+
+
 def _token(value: bytes) -> str:
     if value[:1] == b"*" and not value[1:2].strip():
         return "*"
@@ -258,9 +296,12 @@ def parse(body: bytes, *, truncated: bool = False) -> Robots:
         text = text[: max(text.rfind(b"\n"), text.rfind(b"\r")) + 1]
     sections: list[list[_Line]] = []
     groups: dict[str, dict[int, None]] = {}
+    records: list[tuple[int, Record]] = []
+    apart = False
     naming = False  # in the run of user-agent lines at the head of a group
     for number, line in enumerate(text.splitlines(), start=1):
         kind, value = _record(line)
+        apart = not kind and (apart or not line.strip())
         if kind == "agent":
             if not naming:
                 sections.append([])
@@ -272,6 +313,8 @@ def parse(body: bytes, *, truncated: bool = False) -> Robots:
                 value = b"/" + value
             if value:
                 sections[-1].append(_Line(value, kind == "allow", number, line.strip()))
+        elif not kind and (record := _other_record(line, number, apart)) is not None:
+            records.append((len(sections) - 1, record))
     groups.pop("", None)  # names without a legal token
     merged = {token: tuple(found) for token, found in groups.items()}
-    return Robots(tuple(map(tuple, sections)), merged, truncated, encoding)
+    return Robots(tuple(map(tuple, sections)), merged, truncated, encoding, tuple(records))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 Scope = Literal["host", "path", "resource", "page", "asset"]
 Mechanism = Literal[
@@ -44,6 +44,15 @@ _DENIED_THROUGH: dict[Category, tuple[Category, ...]] = {
     "train": ("train", "tdm"),
     "train-genai": ("train-genai", "train", "tdm"),
 }
+
+
+class Statement(NamedTuple):
+    """What a parser found: a signal that does not know yet of whom and when."""
+
+    category: Category
+    value: Value
+    raw: str
+    flag: Flag = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from filters import aipref, proxy_tokens, rsl
+from filters.policy import DENY, ReleasePolicy, Unknown
+from filters.signal import Category, Mechanism
 from pipeline.errors import ConfigError
 from pipeline.ids import stable_hash
+
+SIGNAL_VERSIONS = {"proxy_tokens": proxy_tokens.VERSION, "aipref": aipref.DRAFTS, "rsl": rsl.VERSION}
 
 
 class Section(BaseModel):
@@ -89,6 +94,34 @@ class FetchConfig(Section):
     encode_quality: int = Field(95, ge=1, le=100, description="JPEG or WebP quality of the stored picture")
     hashes: bool = Field(True, description="Compute perceptual hashes (64-bit pHash, PDQ)")
     threads: int = Field(2, ge=1, description="Threads that decode pictures in a worker")
+
+
+class SignalsConfig(Section):
+    """What machine-readable statements about use keep out of this data set; page and picture are judged separately."""
+
+    deny: list[Category] = Field(
+        list(DENY), description="Uses that nobody may have denied; `fetch.disallowed` names the robots directives"
+    )
+    unknown: Unknown = Field(
+        "keep",
+        description="Pictures on which nothing is known: keep (but hold what looks like a reservation and cannot be read), "
+        "unclear (drop whatever cannot be read), drop (keep only what somebody allows to be trained on)",
+    )
+    proxy_tokens: bool = Field(
+        True,
+        description="A robots.txt that shuts out a training crawler (GPTBot, CCBot, …) reserves training from us too",
+    )
+    off: list[Mechanism] = Field(
+        [], description="Mechanisms that decide nothing; what they say is recorded all the same"
+    )
+    page_origins: bool = Field(True, description="Ask the site of the page too, not only that of the picture")
+
+    @field_validator("off")
+    @classmethod
+    def _robots_has_a_key(cls, value: list[Mechanism]) -> list[Mechanism]:
+        if "robots.txt" in value:
+            raise ValueError("robots.txt is switched off by fetch.robots = false, not here")
+        return value
 
 
 class ClipConfig(Section):
@@ -192,6 +225,7 @@ class Config(Section):
     candidates: CandidatesConfig = CandidatesConfig()
     text: TextConfig = TextConfig()
     fetch: FetchConfig = FetchConfig()
+    signals: SignalsConfig = SignalsConfig()
     clip: ClipConfig = ClipConfig()
     filters: FiltersConfig = FiltersConfig()
     copies: CopiesConfig = CopiesConfig()
@@ -204,10 +238,21 @@ class Config(Section):
         return stable_hash(self.public())
 
     def public(self) -> dict[str, Any]:
-        """Return what the result depends on: neither places nor machines, nor how fast it is done."""
+        """Return what the result depends on: neither places nor machines, nor how fast it is done.
+
+        The versions of the lists and drafts that statements were read by are part of it.
+        """
         how = {"clip": {"device", "batch", "compile"}, "fetch": {"concurrency", "host_concurrency", "threads"}}
         how["optout"] = {"registry"}  # its address may hold a password
-        return self.model_dump(mode="json", exclude={"cluster": True, "dataset": True, **how})
+        found = self.model_dump(mode="json", exclude={"cluster": True, "dataset": True, **how})
+        found["signals"]["versions"] = dict(SIGNAL_VERSIONS)
+        return found
+
+
+def release_policy(signals: SignalsConfig) -> ReleasePolicy:
+    """Return the policy that a configuration's [signals] describes."""
+    deny, off = tuple(sorted(set(signals.deny))), tuple(sorted(set(signals.off)))
+    return ReleasePolicy(deny, signals.unknown, signals.proxy_tokens, off)
 
 
 FiltersConfig.model_rebuild()

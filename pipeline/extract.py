@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filters import rsl
 from filters.urls import host, registrable_domain
 from pipeline import ids
 from pipeline.inputs import Unit, read_unit
 from pipeline.layout import empty_schema
 from pipeline.schema import REFUSED
-from pipeline.sightings import Counts, ReadOptions
+from pipeline.sightings import POLICY_URL, Counts, ReadOptions
 from pipeline.stage import PARQUET, Draft, Outcome, Stage
 
 RUN_ROWS = 200_000
@@ -71,7 +72,7 @@ def _extract(draft: Draft, unit: Unit, options: ReadOptions) -> Outcome:
         table = pa.Table.from_batches([batch])
         if kind == "captures":
             table = hash_rows(table.rename_columns([_CAPTURE_NAMES.get(name, name) for name in table.column_names]))
-            policies.append(table.filter(_is_policy(table["url"])).select(POLICY_COLUMNS))
+            policies.append(table.filter(_is_policy(table)).select(POLICY_COLUMNS))
             captures.add(table.select(empty_schema("captures").names))
             continue
         rows_in += table.num_rows
@@ -97,9 +98,11 @@ def _extract(draft: Draft, unit: Unit, options: ReadOptions) -> Outcome:
     return Outcome(rows_in, rows_in - dropped.total(), dict(dropped), facts)
 
 
-def _is_policy(urls: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Tell which captures are files that speak for a whole origin."""
-    return pc.match_substring_regex(urls, r"^https?://[^/]+/(robots\.txt|\.well-known/tdmrep\.json)$")
+def _is_policy(table: pa.Table) -> pa.ChunkedArray:
+    """Tell which captures are files that speak for a whole origin, or licences that such a file may link."""
+    of_origin = pc.match_substring_regex(table["url"], f"^(?:{POLICY_URL})$")
+    licence = pc.starts_with(table["content_type"], rsl.MEDIA_TYPE, ignore_case=True)
+    return pc.or_(of_origin, pc.fill_null(licence, False))
 
 
 def _sighting_rows(table: pa.Table) -> pa.Table:

@@ -161,6 +161,8 @@ class _Part:
                 await self._from_capture(job, job.capture, fate)
             else:
                 await self._from_web(job, fate)
+            if fate.reason is None:
+                self.gate.settle(job.signals)
         except Trouble as trouble:  # a fresh record: a decoder that does not end may still write into the old one
             fate = Fate(
                 via=fate.via, final_url=fate.final_url, http_status=fate.http_status, content_type=fate.content_type

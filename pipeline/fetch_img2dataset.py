@@ -94,6 +94,7 @@ def fetch_rows_img2dataset(
                 lost = jobs[at].fate = Fate(final_url=jobs[at].url)
                 lost.refuse(Trouble("decode_failed", "img2dataset lost this row"))
             jobs[at].signals += rules.signals.get(jobs[at].url, [])
+            rules.settle(jobs[at])
         offsets = write_tar(spool, jobs, out_tar, options.extension)
     return collect(rows, jobs, job_of_row, offsets, began_s)
 
@@ -241,6 +242,16 @@ class _Rules:
         headers = CIMultiDictProxy(CIMultiDict(response.headers.items()))
         with self._lock:
             self._gate.may_use(url, headers, self.signals.setdefault(url, []))
+
+    def settle(self, job: "Job") -> None:
+        """Take a picture back when what was heard of it does not suffice."""
+        if job.fate is None or job.fate.reason is not None:
+            return
+        try:
+            self._gate.settle(job.signals)
+        except Trouble as trouble:
+            job.fate = Fate(final_url=job.url)
+            job.fate.refuse(trouble)
 
     def connect(self, address: tuple[str, int], timeout: Any = None, source: Any = None) -> socket.socket:
         """Dial as socket.create_connection does, but only what the guard lets pass."""

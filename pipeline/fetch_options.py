@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
+from filters.policy import ReleasePolicy
 from pipeline.image import MAX_PX, Format, Shape
 from pipeline.resize import Mode
 
@@ -19,6 +20,8 @@ _NOT_IDENTITY: tuple[str, ...] = (
     "threads",
 )
 _NOT_IDENTITY += ("connect_s", "decode_s", "budget_bytes", "decode_px", "breaker_failures", "breaker_s")
+_NOT_IDENTITY += ("policy",)  # another policy judges what was heard again, see tasks.fetch
+_HEARD: Final = 2  # version of what is listened to: a newer one must hear those already fetched again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class FetchOptions:
     contact: str = ""
     disallowed: Sequence[str] = ("noai", "noimageai", "noindex", "noimageindex")
     robots: bool = True
+    policy: ReleasePolicy = field(default_factory=ReleasePolicy)
     timeout_s: float = 30.0  # one URL, with its redirects, waits and retries
     max_bytes: int = 20_000_000
     max_px: int = MAX_PX
@@ -78,4 +82,5 @@ class FetchOptions:
     def identity(self) -> dict[str, Any]:
         """Return the JSON-able options that a picture's stored bytes or its fate depend on."""
         kept = {name: value for name, value in asdict(self).items() if name not in _NOT_IDENTITY}
+        kept["heard"] = _HEARD
         return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import fsspec
 
+from filters.page_signals import OF_PAGES
 from pipeline import common_crawl, read_html, read_img2dataset, read_lists, read_warc, read_wat
-from pipeline.config import Config
+from pipeline.config import Config, release_policy
 from pipeline.errors import InputError
 from pipeline.sightings import Counts, Item, ReadOptions
 
@@ -36,6 +37,7 @@ class Unit:
 def read_options(config: Config) -> ReadOptions:
     """Return how the readers are to read."""
     c, f = config.candidates, config.fetch
+    policy = release_policy(config.signals)
     return ReadOptions(
         text_from=tuple(c.text_from),
         url_col=c.url_col,
@@ -44,6 +46,7 @@ def read_options(config: Config) -> ReadOptions:
         user_agent_token=f.user_agent_token,
         disallowed=tuple(f.disallowed),
         from_warc=f.from_warc,
+        policy=replace(policy, proxy_tokens=True, off=[name for name in policy.off if name in OF_PAGES]),
     )
 
 

@@ -17,7 +17,7 @@ from filters.size import size
 from filters.text import text
 from filters.vectorart import vectorart
 from pipeline.clip_spec import MINI, MINI_THRESHOLD_COS
-from pipeline.config import Config
+from pipeline.config import Config, release_policy
 from pipeline.errors import ConfigError
 from pipeline.fetch import FetchOptions
 from pipeline.ids import url_hash
@@ -78,7 +78,7 @@ def threshold_cos(config: Config) -> float:
 
 def fetch_options(config: Config) -> FetchOptions:
     """Return the downloader's options."""
-    return FetchOptions(**config.fetch.model_dump())
+    return FetchOptions(**config.fetch.model_dump(), policy=release_policy(config.signals))
 
 
 def text_filter(config: Config) -> Filter:

@@ -1,4 +1,4 @@
-"""Who may be asked for pictures: each origin's robots.txt and tdmrep.json, read once a run and kept for 24 hours."""
+"""Who may be asked for pictures, and for what use: each origin's small files, read once a run and kept for 24 hours."""
 
 import time
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from pipeline.tasks import Admitted
 _MAX_AGE_S = 24 * 3600.0  # RFC 9309 §2.4
 _MAX_AGE_UNREACHABLE_S = 600.0  # a host that did not answer may answer soon
 _ORIGINS = 64
+_FILES = 2  # version of the list of files that an origin is asked for
 
 
 class Book:
@@ -29,7 +30,7 @@ class Book:
         self.now = time.time()
         self.dialled: dict[str, Part] = {}
         self.captured: dict[str, Part] = {}
-        self.asker = stable_hash([judging.fetch_options(run_.config).user_agent, sorted(run_.config.fetch.allow_hosts)])
+        self.asker = asker(judging.fetch_options(run_.config))
         for part in _recent(run_.store, self.now, self.asker):
             stale = run_.retry_transient or self.now - part.facts["asked_s"] > _MAX_AGE_UNREACHABLE_S
             known = set(part.facts["origins"]) - (set(part.facts["unreachable"]) if stale else set())
@@ -52,9 +53,10 @@ class Book:
     def _read_captured(self, origins: set[str], captures: Sequence[Part]) -> None:
         if not origins or not captures:
             return
+        token = self.run.config.fetch.user_agent_token
         part = run(
             self.run.store,
-            Stage("permission", lambda draft: _captured(draft, captures), {"kind": "captured"}),
+            Stage("permission", lambda draft: _captured(draft, captures, token), {"kind": "captured", "token": token}),
             captures,
         )
         self.captured.update(dict.fromkeys(origins, part))
@@ -64,6 +66,11 @@ class Book:
         found = [self.captured[o] for o in item.captured if o in self.captured]
         found += [self.dialled[o] for o in item.origins if o in self.dialled]
         return list({part.key: part for part in found}.values())
+
+
+def asker(options: FetchOptions) -> str:
+    """Return what answers depend on beside the origin: by what name it is asked, for which files, and what may be dialled."""
+    return stable_hash([options.user_agent, sorted(options.allow_hosts), sorted(options.policy.off), _FILES])
 
 
 def _recent(store: Store, now: float, asker: str) -> list[Part]:
@@ -88,7 +95,7 @@ def _ask(store: Store, origins: list[str], options: FetchOptions, now: float, as
     return run(store, Stage("permission", ask, {"origins": origins, "asked_s": now, "asker": asker}))
 
 
-def _captured(draft: Draft, captures: Sequence[Part]) -> Outcome:
+def _captured(draft: Draft, captures: Sequence[Part], token: str = "*") -> Outcome:  # noqa: S107 (a name)
     rows = pa.concat_tables([part.table(draft.store, "policies.parquet") for part in captures]).sort_by(
         [("url", "ascending"), ("capture_uri", "ascending"), ("capture_offset", "ascending")]
     )
@@ -102,6 +109,7 @@ def _captured(draft: Draft, captures: Sequence[Part]) -> Outcome:
             bodies[url] = read_capture(row["capture_kind"], *place, url=url)
         except FormatError as error:  # another record of the same file may be whole
             broken.setdefault(url, str(error))
-    policies = captured_policies(list(bodies.items()), {url: why for url, why in broken.items() if url not in bodies})
+    unread = {url: why for url, why in broken.items() if url not in bodies}
+    policies = captured_policies(list(bodies.items()), unread, token)
     draft.table(policies_table(policies))
     return Outcome(len(policies), len(policies))

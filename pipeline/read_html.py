@@ -10,7 +10,7 @@ from filters.html import read_page
 from filters.urls import canonical_url
 from pipeline.errors import ConfigError, InputError
 from pipeline.read_warc import MAX_PAGE_BYTES, add_page
-from pipeline.sightings import Batcher, Counts, Item, ReadOptions
+from pipeline.sightings import POLICY_PATHS, Batcher, Counts, Item, ReadOptions
 
 _PAGES = (".html", ".htm", ".xhtml", ".shtml")
 _PICTURES = {
@@ -27,7 +27,6 @@ _PICTURES = {
     ".svg": "image/svg+xml",
 }
 _UNQUOTED = "/!$&'()*+,;=:@[]~"  # what pages write as it is in a path; ?, # and % of a file name are escaped
-_POLICIES = ("robots.txt", ".well-known/tdmrep.json")
 
 
 def read(uri: str, *, options: ReadOptions, counts: Counts, start: int = 0, stop: int | None = None) -> Iterator[Item]:
@@ -46,7 +45,7 @@ def read(uri: str, *, options: ReadOptions, counts: Counts, start: int = 0, stop
         ending = relative[relative.rfind(".") :].lower() if "." in relative else ""
         if ending in _PAGES:
             _page(filesystem, path, url, batcher, counts, options)
-        elif (ending in _PICTURES or relative in _POLICIES) and options.from_warc:
+        elif (ending in _PICTURES or relative in POLICY_PATHS) and options.from_warc:
             place = ("file", filesystem.unstrip_protocol(path).removeprefix("file://"), 0, size)
             batcher.capture(url, place, _PICTURES.get(ending))
         else:

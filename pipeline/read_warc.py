@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 from fastwarc.warc import WarcRecord, WarcRecordType
 
+from filters import rsl
 from filters.html import Page, pair_reason, read_page
 from filters.page_signals import verdict
 from filters.urls import canonical_url
 from pipeline import sniff
 from pipeline.http_body import decode_body
-from pipeline.sightings import Batcher, Counts, Item, Place, ReadOptions
+from pipeline.sightings import POLICY_URL, Batcher, Counts, Item, Place, ReadOptions
 from pipeline.warc_records import open_stream, records
 
 MAX_PAGE_BYTES = 10_000_000
 _HEAD_BYTES = 2048
-_POLICY = re.compile(r"https?://[^/]+/(?:robots\.txt|\.well-known/tdmrep\.json)")
+_POLICY = re.compile(POLICY_URL)
 _PAGE_TYPES = ("text/html", "application/xhtml+xml")
 _UNTOLD = ("", "application/octet-stream", "binary/octet-stream", "application/x-unknown")
 _PICTURES = frozenset(("jpeg", "png", "gif", "webp", "avif", "heif", "jxl", "jp2"))
@@ -148,7 +149,7 @@ class _Reader:
         if response.status != 200:
             self.counts.not_ok += 1
             return False
-        if _POLICY.fullmatch(response.url):
+        if _POLICY.fullmatch(response.url) or response.content_type == rsl.MEDIA_TYPE:
             return self.options.from_warc
         if response.content_type.startswith("image/"):
             return self.options.from_warc

@@ -1,11 +1,12 @@
 """What every reader yields: batches of sightings (pictures with texts) and of captures (files the crawl holds)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from filters.policy import ReleasePolicy
 from pipeline.schema import CAPTURE_FIELDS
 
 SIGHTING = pa.schema(
@@ -34,6 +35,9 @@ CAPTURE = pa.schema(
     ]
 )
 
+POLICY_PATHS = ("robots.txt", ".well-known/tdmrep.json", "ai.txt", "trust.txt", ".well-known/trust.txt")
+"""Files that speak for their whole origin."""
+POLICY_URL = r"https?://[^/]+/(?:robots\.txt|ai\.txt|(?:\.well-known/)?trust\.txt|\.well-known/tdmrep\.json)"
 BATCH_ROWS = 5000
 
 Kind = Literal["sightings", "captures"]
@@ -53,6 +57,7 @@ class ReadOptions:
     user_agent_token: str = "tamis"  # noqa: S105 (a crawler's name)
     disallowed: tuple[str, ...] = ("noai", "noimageai", "noindex", "noimageindex")
     from_warc: bool = True
+    policy: ReleasePolicy = field(default_factory=ReleasePolicy)  # for what pages say of their own texts
 
 
 @dataclass

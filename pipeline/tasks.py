@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from filters.urls import origin
 from pipeline import embed as embed_stage
-from pipeline import judging
+from pipeline import judging, rejudge
 from pipeline.config import Config
-from pipeline.fetch import FetchOptions, fetch_rows
+from pipeline.fetch import fetch_rows
 from pipeline.ids import stable_hash, uid_digest
 from pipeline.permission import read_policies
 from pipeline.refusals import OPTED_OUT, PictureGuard, Refusals, barred, digest
@@ -36,13 +36,16 @@ def admit(store: Store, config: Config, candidates: Part, boilerplate: Part, ref
     scored = run(store, judging.text_stage(), [candidates])
     out = {OPTED_OUT: barred(store, candidates, refusals)}
     identity = judging.text_decisions(config).config | ({"barred": said} if (said := digest(out)) else {})
-    stage = Stage("admit", lambda draft: _admit(draft, config, out[OPTED_OUT]), identity)
+    stage = Stage("admit", lambda draft: _admit(draft, config, out[OPTED_OUT]), identity, version=2)
     part = run(store, stage, [candidates, scored, boilerplate])
-    origins = part.table(store, "origins.parquet").to_pydict()
-    from_crawl = config.fetch.from_warc
-    dialled = sorted({o for o, c in zip(origins["origin"], origins["captured"], strict=True) if not (c and from_crawl)})
-    captured = sorted({o for o, c in zip(origins["origin"], origins["captured"], strict=True) if c and from_crawl})
-    return Admitted(candidates, part, dialled, captured)
+    origins = part.table(store, "origins.parquet")
+    if not config.signals.page_origins:
+        origins = origins.filter(pc.invert(origins["page"]))
+    from_crawl = pc.and_(origins["captured"], config.fetch.from_warc)
+    dialled, captured = (
+        set(origins.filter(mask)["origin"].to_pylist()) for mask in (pc.invert(from_crawl), from_crawl)
+    )
+    return Admitted(candidates, part, sorted(dialled), sorted(captured))
 
 
 def _admit(draft: Draft, config: Config, out: pa.Array) -> Outcome:
@@ -53,15 +56,23 @@ def _admit(draft: Draft, config: Config, out: pa.Array) -> Outcome:
     reasons = pc.if_else(removed, OPTED_OUT, judging.text_decisions(config).decide(table))
     draft.table(pa.table({"uid": rows["uid"], "reason": reasons}))
     kept = rows.filter(pc.is_null(reasons))
-    has_capture = pc.is_valid(kept["capture_kind"])
-    origins = pa.table(
-        {"origin": pa.array([origin(url) for url in kept["url"].to_pylist()], pa.string()), "captured": has_capture}
-    )
-    draft.table(origins.group_by(["origin", "captured"]).aggregate([]).sort_by("origin"), "origins.parquet")
+    draft.table(_origins(kept), "origins.parquet")
     long_enough = rows.filter(judging.long_enough(table, config))
     tags, in_crawl = long_enough["tags"].to_numpy(), pc.is_valid(long_enough["capture_kind"]).to_numpy()
     facts = {"tags_long_enough": int(tags.sum()), "tags_long_enough_captured": int(tags[in_crawl].sum())}
     return Outcome(rows.num_rows, kept.num_rows, count_reasons(reasons), facts)
+
+
+def _origins(rows: pa.Table) -> pa.Table:
+    """Return the origins of pictures and of pages, each with whether the crawl holds the picture."""
+    captured = pc.is_valid(rows["capture_kind"])
+    tables = []
+    for name, page in (("url", False), ("page_url", True)):
+        sites = pa.array([origin(url) if url else None for url in rows[name].to_pylist()], pa.string())
+        column = pa.repeat(pa.scalar(page), rows.num_rows)
+        tables.append(pa.table({"origin": sites, "captured": captured, "page": column}).filter(pc.is_valid(sites)))
+    keys = ["origin", "captured", "page"]
+    return pa.concat_tables(tables).group_by(keys).aggregate([]).sort_by([(key, "ascending") for key in keys])
 
 
 def fetch(
@@ -77,12 +88,14 @@ def fetch(
     base, hosts = stable_hash(options.identity()), sorted(config.fetch.allow_hosts)
     name = f"fetch/{item.candidates.key}"
     generations = _generations(store, name, base)
-    todo = _todo(store, item, generations, hosts, retry_transient)
+    rules = rejudge.Rules(options, config.signals.page_origins)
+    todo = _todo(store, item, generations, hosts, retry_transient, rules, policies)
     if todo.num_rows == 0 and generations:
         return generations
     identity = {"base": base, "hosts": hosts, "generation": len(generations), "todo": uid_digest(todo["uid"])}
+    identity["policy"] = rules.public()
     guard = PictureGuard.of(store, refusals)
-    stage = Stage(name, lambda draft: _fetch(draft, todo, policies, options, guard, identity), identity)
+    stage = Stage(name, lambda draft: _fetch(draft, todo, policies, rules, guard, identity), identity)
     return [*generations, run(store, stage, [item.candidates])]
 
 
@@ -94,9 +107,18 @@ def _generations(store: Store, name: str, base: str) -> list[Part]:
 
 
 def _todo(
-    store: Store, item: Admitted, generations: Sequence[Part], hosts: Sequence[str], retry_transient: bool
+    store: Store,
+    item: Admitted,
+    generations: Sequence[Part],
+    hosts: Sequence[str],
+    retry_transient: bool,
+    rules: rejudge.Rules,
+    policies: Sequence[Part],
 ) -> pa.Table:
-    """Return the admitted rows that no generation covers; private addresses count as open once other hosts are allowed."""
+    """Return the admitted rows that no generation covers; private addresses count as open once other hosts are allowed.
+
+    So do rows on which another policy than theirs may have another word.
+    """
     decided = item.part.table(store)
     wanted = decided.filter(pc.is_null(decided["reason"]))["uid"].combine_chunks()
     have = fetched(store, generations)
@@ -104,9 +126,10 @@ def _todo(
         have = have.filter(pc.invert(pc.fill_null(have["transient"], False)))
     if any(list(part.facts["hosts"]) != list(hosts) for part in generations):
         have = have.filter(pc.fill_null(pc.not_equal(have["reason"], "private_address"), True))
-    wanted = wanted.filter(pc.invert(pc.is_in(wanted, value_set=have["uid"].combine_chunks())))
-    columns = ["uid", "url", *[field.name for field in CAPTURE_FIELDS]]
+    columns = ["uid", "url", "page_url", *[field.name for field in CAPTURE_FIELDS]]
     rows = item.candidates.table(store, columns=columns)
+    have = have.filter(pc.invert(rejudge.open_again(store, generations, have, rows, rules, policies)))
+    wanted = wanted.filter(pc.invert(pc.is_in(wanted, value_set=have["uid"].combine_chunks())))
     return rows.filter(pc.is_in(rows["uid"], value_set=wanted)).combine_chunks()
 
 
@@ -114,19 +137,22 @@ def _fetch(
     draft: Draft,
     todo: pa.Table,
     policies: Sequence[Part],
-    options: FetchOptions,
+    rules: rejudge.Rules,
     guard: PictureGuard | None,
     identity: dict[str, object],
 ) -> Outcome:
-    known = read_policies(draft.store, policies, {origin(url) for url in todo["url"].to_pylist()})
-    result = fetch_rows(todo, options=options, policies=known, guard=guard, out_tar=draft.path("tar"))
-    draft.table(result.table)
-    draft.table(result.signals, "signals.parquet")
-    dropped = count_reasons(result.table["reason"])
+    options, tar = rules.options, draft.path("tar")
+    known = read_policies(draft.store, policies, rejudge.origins_of(todo))
+    pages = rejudge.judge_pages(todo, known, rules)
+    result = fetch_rows(todo.filter(pages.free), options=options, policies=known, guard=guard, out_tar=tar)
+    table = pa.concat_tables([result.table, pages.refused]).sort_by("uid").combine_chunks()
+    draft.table(table)
+    draft.table(pa.concat_tables([result.signals, pages.signals]).combine_chunks(), "signals.parquet")
+    dropped = count_reasons(table["reason"])
     facts = {
         **identity,
         "extension": options.extension,
-        "transient": int(np.sum(result.table["transient"].to_numpy(zero_copy_only=False))),
+        "transient": int(np.sum(table["transient"].to_numpy(zero_copy_only=False))),
     }
     return Outcome(todo.num_rows, todo.num_rows - sum(dropped.values()), dropped, facts)
 
