@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -23,6 +23,7 @@ from pipeline.politeness import HostClosed, Politeness, backoff_s, retry_after_s
 from pipeline.trouble import Trouble, of_exception
 
 Headers = CIMultiDictProxy[str]
+Method = Literal["GET", "HEAD"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUFFER_BYTES = 1 << 18
@@ -142,12 +143,15 @@ class Client:
         assert self._session is not None
         await self._session.close()
 
-    async def download(self, url: str, gate: Gate) -> Download:
-        """Get a picture's bytes, or the reason why not, within `timeout_s`; ending the lease is up to the caller."""
+    async def download(self, url: str, gate: Gate, method: Method = "GET") -> Download:
+        """Get a picture's bytes, or the reason why not, within `timeout_s`; ending the lease is up to the caller.
+
+        With HEAD nothing but the headers of every hop is asked for and judged.
+        """
         result = Download(url, url)
         try:
             async with asyncio.timeout(self.options.timeout_s):
-                await self._follow(result, gate)
+                await self._follow(result, gate, method)
         except TimeoutError:
             result.trouble = Trouble("timeout", f"not done after {self.options.timeout_s:g} s")
         except Trouble as trouble:
@@ -157,7 +161,7 @@ class Client:
             self.budget.give_back(result.lease)
         return result
 
-    async def _follow(self, result: Download, gate: Gate) -> None:
+    async def _follow(self, result: Download, gate: Gate, method: Method) -> None:
         deadline_s = asyncio.get_running_loop().time() + self.options.timeout_s
         url, seen = result.url, {result.url}
         for _ in range(self.options.max_redirects + 1):
@@ -169,10 +173,10 @@ class Client:
                 result.content_type = headers.get(hdrs.CONTENT_TYPE)
                 gate.may_use(url, headers, result.signals)
 
-            reply = await self.request(url, deadline_s=deadline_s, judge=judge, lease=result.lease)
+            reply = await self.request(url, deadline_s=deadline_s, judge=judge, lease=result.lease, method=method)
             result.http_status = reply.status
             if reply.status not in _REDIRECTS:
-                result.reply = _with_body(reply)
+                result.reply = reply if method == "HEAD" else _with_body(reply)
                 return
             url = redirect_target(reply)
             if url in seen:
@@ -204,6 +208,7 @@ class Client:
         lease: Lease | None = None,
         max_bytes: int | None = None,
         cut: bool = False,
+        method: Method = "GET",
     ) -> Reply:
         """Ask once, and again after transient trouble while the deadline (loop time) allows; Trouble otherwise.
 
@@ -218,7 +223,7 @@ class Client:
             try:
                 async with self._polite.turn(name, deadline_s) as host:
                     try:
-                        reply = await self._once(url, judge, lease, max_bytes or self.options.max_bytes, cut)
+                        reply = await self._once(url, judge, lease, max_bytes or self.options.max_bytes, cut, method)
                     except _RAISED as error:
                         trouble = of_exception(error)
                     except Trouble as error:
@@ -243,7 +248,7 @@ class Client:
         await asyncio.sleep(pause_s)
 
     async def _once(
-        self, url: str, judge: Callable[[Headers], None] | None, lease: Lease, max_bytes: int, cut: bool
+        self, url: str, judge: Callable[[Headers], None] | None, lease: Lease, max_bytes: int, cut: bool, method: Method
     ) -> Reply:
         assert self._session is not None
         try:
@@ -253,12 +258,12 @@ class Client:
         dial = Dial(target.raw_host or "")
         token = DIALLING.set(dial)
         try:
-            async with self._session.get(target, allow_redirects=False) as response:
+            async with self._session.request(method, target, allow_redirects=False) as response:
                 status, headers = response.status, response.headers
                 if status in _REDIRECTS or 200 <= status < 300:
                     if judge is not None:
                         judge(headers)
-                    if status in _REDIRECTS:
+                    if status in _REDIRECTS or method == "HEAD":
                         return Reply(url, status, headers, b"")
                     body, was_cut = await self._read(response, lease, max_bytes, cut)
                     return Reply(url, status, headers, body, was_cut)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import pyarrow as pa
 
@@ -10,7 +11,7 @@ from pipeline.capture import read_capture
 from pipeline.errors import FormatError
 from pipeline.fetch import FetchOptions
 from pipeline.ids import stable_hash
-from pipeline.permission import captured_policies, fetch_policies, policies_table
+from pipeline.permission import OriginPolicy, captured_policies, fetch_policies, policies_table, read_policies
 from pipeline.run import Run
 from pipeline.stage import Draft, Outcome, Part, Stage, find, run
 from pipeline.store import Store
@@ -31,7 +32,7 @@ class Book:
         self.dialled: dict[str, Part] = {}
         self.captured: dict[str, Part] = {}
         self.asker = asker(judging.fetch_options(run_.config))
-        for part in _recent(run_.store, self.now, self.asker):
+        for part in _recent(run_.store, self.now, self.asker, _MAX_AGE_S):
             stale = run_.retry_transient or self.now - part.facts["asked_s"] > _MAX_AGE_UNREACHABLE_S
             known = set(part.facts["origins"]) - (set(part.facts["unreachable"]) if stale else set())
             self.dialled.update(dict.fromkeys(known, part))
@@ -73,13 +74,27 @@ def asker(options: FetchOptions) -> str:
     return stable_hash([options.user_agent, sorted(options.allow_hosts), sorted(options.policy.off), _FILES])
 
 
-def _recent(store: Store, now: float, asker: str) -> list[Part]:
-    """Return the tables asked for in the last 24 hours by a run that called itself the same and might dial the same."""
+def ask_again(
+    store: Store, origins: AbstractSet[str], options: FetchOptions, max_age_s: float = _MAX_AGE_S
+) -> dict[str, OriginPolicy]:
+    """Return what origins state now, asking those whose answer is older than `max_age_s`; here, not on a cluster."""
+    now, name = time.time(), asker(options)
+    parts = [part for part in _recent(store, now, name, max_age_s) if not origins.isdisjoint(part.facts["origins"])]
+    stale = {
+        o for part in parts if now - part.facts["asked_s"] > _MAX_AGE_UNREACHABLE_S for o in part.facts["unreachable"]
+    }
+    fresh = sorted(origins - ({o for part in parts for o in part.facts["origins"]} - stale))
+    parts += [_ask(store, fresh[i : i + _ORIGINS], options, now, name) for i in range(0, len(fresh), _ORIGINS)]
+    return read_policies(store, parts, origins)
+
+
+def _recent(store: Store, now: float, asker: str, max_age_s: float) -> list[Part]:
+    """Return the tables asked for lately by a run that called itself the same and might dial the same."""
     names = [name for name in store.names("permission") if name.endswith(".json")]
     parts = [find(store, "permission", name.rsplit("/", 1)[1].removesuffix(".json")) for name in names]
     mine = (part for part in parts if part is not None and part.facts.get("asker") == asker)
     return sorted(
-        (part for part in mine if now - part.facts["asked_s"] < _MAX_AGE_S),
+        (part for part in mine if now - part.facts["asked_s"] < max_age_s),
         key=lambda part: float(part.facts["asked_s"]),
     )
 
