@@ -18,8 +18,7 @@ _RULE: Final = re.compile(rb"^[ \t]*(?:dis)?allow[ \t]*:", re.IGNORECASE | re.MU
 class AiTxt:
     """A parsed ai.txt. File types are compared without case: what is `*.jpg` is `.JPG` too."""
 
-    def __init__(self, body: bytes) -> None:
-        text = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    def __init__(self, text: bytes) -> None:
         self._lines = text.split(b"\n")
         self._rules = robots.parse(text.lower())
 
@@ -38,6 +37,5 @@ class AiTxt:
 
 def parse(body: bytes) -> AiTxt | None:
     """Parse a file that is called ai.txt; None when it is something else of that name, or a page."""
-    body = body[:LIMIT_BYTES]
-    body = body.removeprefix(b"\xef\xbb\xbf")
-    return AiTxt(body) if _AGENT.search(body) and _RULE.search(body) else None
+    text = body[:LIMIT_BYTES].removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return AiTxt(text) if _AGENT.search(text) and _RULE.search(text) else None

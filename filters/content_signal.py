@@ -31,7 +31,8 @@ def read(robots: Robots, token: str) -> list[Statement]:
 def _line(record: Record) -> Iterator[Statement]:
     for piece in record.value.decode("utf-8", "replace").lower().split(","):
         name, equals, value = (part.strip() for part in piece.partition("="))
-        if not piece.strip() or (equals and name not in _CATEGORY and not _PAIR.search(value)):
+        foreign = name.replace("_", "-") not in _CATEGORY and not _PAIR.search(value)
+        if not piece.strip() or (equals and foreign):
             continue  # `use=reference` and other names that are nobody's business here
         if equals and name in _CATEGORY and value in _VALUES:
             yield Statement(_CATEGORY[name], _VALUES[value], record.raw)

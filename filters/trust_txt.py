@@ -12,7 +12,8 @@ _NO: Final = frozenset({"n", "false", "0", "none", "never"})
 
 def parse(body: bytes) -> Statement | None:
     """Return what the file says of training, a no before anything else; None where it says nothing."""
-    found = [_statement(match) for match in _LINE.finditer(body.removeprefix(b"\xef\xbb\xbf"))]
+    text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n")
+    found = [_statement(match) for match in _LINE.finditer(text)]
     order = {"deny": 0, "unknown": 1, "allow": 2}
     return min(found, key=lambda statement: order[statement.value], default=None)
 

@@ -170,6 +170,22 @@ def test_blank_lines_and_other_records_do_not_split_a_group_but_an_empty_rule_do
     assert not split.verdict(f"{HOST}/x", "b").allowed
 
 
+def test_other_records_are_kept_with_the_group_they_stand_in() -> None:
+    robots = parse(
+        b"License: /l\n\nUser-agent: a\nContent-Signal: ai-train=no # x\nUser-agent: B\nDisallow: /\n\nSitemap: /s\n"
+        b"User-agent: *\nCONTENT-USAGE : train-ai=n\nno record\nbad key here: 1\nAllow: /z\nUser-agent: a\nAllow: /y\nContent-Signal: b=c\n"
+    )
+    said = {token: [(r.value, r.number) for r in robots.said(token, "content-signal")] for token in ("A", "b", "c")}
+    assert said == {"A": [(b"ai-train=no", 4), (b"b=c", 16)], "b": [(b"ai-train=no", 4)], "c": []}
+    assert [record.raw for record in robots.said("c", "content-usage")] == ["CONTENT-USAGE : train-ai=n"]
+    assert [(section, r.key, r.apart) for section, r in robots.records][:3] == [
+        (-1, "license", False),
+        (0, "content-signal", False),
+        (0, "sitemap", True),
+    ]
+    assert [robots.scope(token) for token in ("A", "b", "c")] == ["A", "b", "*"]
+
+
 def test_rules_before_any_user_agent_line_belong_to_nobody() -> None:
     assert parse(b"Disallow: /\nUser-agent: a\nAllow: /b\n").verdict(f"{HOST}/x", "a").allowed
 
