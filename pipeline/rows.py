@@ -110,7 +110,7 @@ def joined(store: Store, part: PartFiles) -> tuple[pa.Table, F16, F16]:
     looked, image_emb, text_emb = embedded(store, part.embeds)
     got = fetched(store, part.fetches)
     got = got.filter(pc.is_null(got["reason"])).drop_columns(["reason", "detail", "transient"])
-    if looked.num_rows == 0:
+    if not part.embeds:
         return _join_by_uid(got.slice(0, 0), part.candidates.table(store)), image_emb, text_emb
     looked = looked.append_column("emb_row", pa.array(np.arange(looked.num_rows)))
     got = _inner(got, looked)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.commands.options import Dataset, Json, RegistryUrl
+
 if TYPE_CHECKING:
     from pipeline.recheck import Findings
     from pipeline.recheck_requests import Wanted
@@ -17,7 +19,7 @@ def mount(app: typer.Typer) -> None:
 
 
 def recheck(
-    dataset: Annotated[str, typer.Argument(help="Folder or s3:// address of the data set")],
+    dataset: Dataset,
     sample: Annotated[
         int | None,
         typer.Option(
@@ -28,10 +30,8 @@ def recheck(
         float, typer.Option(min=0, max=24, help="Answers younger than this are not asked for again")
     ] = 24.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what has changed and request nothing")] = False,
-    registry: Annotated[
-        str | None, typer.Option(help="URL of the registry's database; SQLite in the data set when absent")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout")] = False,
+    registry: RegistryUrl = None,
+    as_json: Json = False,
 ) -> None:
     """Ask the newest snapshot's hosts again what they allow; what they deny by now becomes requests."""
     from pipeline import snapshot as snapshots

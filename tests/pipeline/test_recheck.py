@@ -16,7 +16,7 @@ CLOSED = b"User-agent: *\nContent-Signal: search=yes, ai-train=no\nAllow: /\n"
 ONE_RESERVED = b'[{"location": "/p/21.jpg", "tdm-reservation": 1}]'
 
 
-def ingest(tmp_path: Path, rows: list[tuple[str, str]], **sections: dict[str, Any]) -> dict[str, Any]:
+def ingest(tmp_path: Path, scheduler: str, rows: list[tuple[str, str]], **sections: dict[str, Any]) -> dict[str, Any]:
     links = tmp_path / "links.parquet"
     if not links.exists():
         pq.write_table(pa.table({"url": [r[0] for r in rows], "caption": [r[1] for r in rows]}), links)
@@ -24,7 +24,7 @@ def ingest(tmp_path: Path, rows: list[tuple[str, str]], **sections: dict[str, An
     file = config(
         tmp_path / "web.toml", str(tmp_path / "set"), [links], fetch=fetch, copies={"enabled": False}, **sections
     )
-    out: dict[str, Any] = json.loads(tamis("ingest", file, "--quiet", "--json").stdout)
+    out: dict[str, Any] = json.loads(tamis("ingest", file, "--scheduler", scheduler, "--quiet", "--json").stdout)
     return out
 
 
@@ -37,7 +37,9 @@ def told(found: dict[str, Any]) -> list[tuple[str, str, str, str, int]]:
     return [(r["kind"], r["value"], r["category"], r["reason"], r["pairs"]) for r in found["requests"]]
 
 
-def test_what_sites_deny_by_now_becomes_requests_once_and_the_next_ingest_obeys_them(tmp_path: Path) -> None:
+def test_what_sites_deny_by_now_becomes_requests_once_and_the_next_ingest_obeys_them(
+    tmp_path: Path, scheduler: str
+) -> None:
     with Web("training", "mining", "headers", "same", "down", "visits") as web:
         numbers: dict[str, Sequence[int]] = {
             "training": range(3),
@@ -47,7 +49,7 @@ def test_what_sites_deny_by_now_becomes_requests_once_and_the_next_ingest_obeys_
         }
         numbers |= {"down": [50, 51], "visits": [60, 61]}
         rows = [(f"{web[name].url}/p/{n}.jpg", picture(n)[1]) for name, mine in numbers.items() for n in mine]
-        assert ingest(tmp_path, rows)["rows"] == len(rows) == 13
+        assert ingest(tmp_path, scheduler, rows)["rows"] == len(rows) == 13
 
         quiet = recheck(tmp_path)
         assert (quiet["pairs"], quiet["changes"], quiet["requests"]) == (13, [], [])
@@ -97,15 +99,17 @@ def test_what_sites_deny_by_now_becomes_requests_once_and_the_next_ingest_obeys_
         assert [entry["id"] for entry in again["requests"]] == [entry["id"] for entry in first["requests"]]
         assert not any(entry["new"] for entry in again["requests"])
 
-        out = ingest(tmp_path, rows)
+        out = ingest(tmp_path, scheduler, rows)
         assert out["dropped"] == {"opted_out_request": 6}
         assert out["rows"] == 7
 
 
-def test_a_site_that_closed_altogether_is_one_request_and_samples_bound_the_headers(tmp_path: Path) -> None:
+def test_a_site_that_closed_altogether_is_one_request_and_samples_bound_the_headers(
+    tmp_path: Path, scheduler: str
+) -> None:
     with Web("one") as web:
         rows = [(f"{web['one'].url}/p/{n}.jpg", picture(n)[1]) for n in range(6)]
-        ingest(tmp_path, rows)
+        ingest(tmp_path, scheduler, rows)
         found = recheck(tmp_path, "--sample", "2")
         assert found["headers"]["looked_at"] == 2
         assert len(web["one"].pictures_asked("HEAD")) == 2
@@ -117,21 +121,23 @@ def test_a_site_that_closed_altogether_is_one_request_and_samples_bound_the_head
     assert found["headers"]["looked_at"] == 0
 
 
-def test_another_policy_judges_what_was_heard_and_asks_only_for_what_it_may_judge_otherwise(tmp_path: Path) -> None:
+def test_another_policy_judges_what_was_heard_and_asks_only_for_what_it_may_judge_otherwise(
+    tmp_path: Path, scheduler: str
+) -> None:
     with Web("open", "proxy") as web:
         web["proxy"].put("/robots.txt", b"User-agent: GPTBot\nDisallow: /p/2\n")
         rows = [(f"{web['open'].url}/p/{n}.jpg", picture(n)[1]) for n in range(4)]
         rows += [(f"{web['proxy'].url}/p/{n}.jpg", picture(n)[1]) for n in (10, 20, 21)]
-        out = ingest(tmp_path, rows)
+        out = ingest(tmp_path, scheduler, rows)
         assert (out["rows"], out["dropped"]) == (5, {"training_reserved": 2})
         assert web["proxy"].pictures_asked() == {"/p/10.jpg"}
         assert len(web["open"].pictures_asked()) == 4
-        out = ingest(tmp_path, rows, signals={"proxy_tokens": False})
+        out = ingest(tmp_path, scheduler, rows, signals={"proxy_tokens": False})
         assert (out["rows"], out["dropped"]) == (7, {})
         assert web["proxy"].pictures_asked() == {"/p/20.jpg", "/p/21.jpg"}
-        out = ingest(tmp_path, rows)
+        out = ingest(tmp_path, scheduler, rows)
         assert (out["rows"], out["dropped"]) == (5, {"training_reserved": 2})
-        out = ingest(tmp_path, rows, signals={"unknown": "drop"})
+        out = ingest(tmp_path, scheduler, rows, signals={"unknown": "drop"})
         assert (out["rows"], out["dropped"]) == (0, {"not_allowed": 5, "training_reserved": 2})
         assert not any(site.pictures_asked() - {f"/p/{n}.jpg" for n in range(20)} for site in web.sites.values())
     snapshot = json.loads(sorted((tmp_path / "set/snapshots").iterdir())[0].read_text())
@@ -141,7 +147,9 @@ def test_another_policy_judges_what_was_heard_and_asks_only_for_what_it_may_judg
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_the_pages_own_site_may_deny_a_picture_that_stands_elsewhere(tmp_path: Path, asked: bool) -> None:
+def test_the_pages_own_site_may_deny_a_picture_that_stands_elsewhere(
+    tmp_path: Path, scheduler: str, asked: bool
+) -> None:
     from warcio.warcwriter import WARCWriter
 
     from tests.tiny import _add
@@ -160,7 +168,7 @@ def test_the_pages_own_site_may_deny_a_picture_that_stands_elsewhere(tmp_path: P
             copies={"enabled": False},
             signals={"page_origins": asked},
         )
-        out = json.loads(tamis("ingest", file, "--quiet", "--json").stdout)
+        out = json.loads(tamis("ingest", file, "--scheduler", scheduler, "--quiet", "--json").stdout)
         assert out["dropped"] == ({"training_reserved": 3} if asked else {})
         assert len(web["cdn"].pictures_asked()) == (0 if asked else 3)
         assert web["page"].asked["GET /robots.txt"] == (1 if asked else 0)
