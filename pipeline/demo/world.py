@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.demo import specials
+from pipeline.demo import reservations, specials
 from pipeline.demo.builder import HOSTILE_SITES, LEAVING_SITE, SITES, Builder, Leaving, ok
 from pipeline.demo.fate import Fate
 from pipeline.demo.origin import Origin, Reply
@@ -35,7 +35,7 @@ class World:
 
 def open_origin(port: int = 0) -> Origin:
     """Bind the sites of the little web; the same port gives the same URLs, and so the same uids."""
-    return Origin([*SITES, *HOSTILE_SITES, LEAVING_SITE], port=port)
+    return Origin([*SITES, *HOSTILE_SITES, LEAVING_SITE, *reservations.RESERVING_SITES], port=port)
 
 
 def build(origin: Origin, *, pictures: int | None = None, seed: int = 2026) -> World:
@@ -43,6 +43,7 @@ def build(origin: Origin, *, pictures: int | None = None, seed: int = 2026) -> W
     builder = Builder(origin, limit=pictures, seed=seed)
     wrong = round(len(builder.pool) * WRONG_FRAC)
     specials.add_all(builder)
+    reservations.add_all(builder)
     _wrong_texts(builder, [builder.take() for _ in range(wrong)])
     matched: list[tuple[Fate, Picture]] = []
     while builder.pool:

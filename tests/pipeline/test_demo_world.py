@@ -77,7 +77,8 @@ def test_every_kind_that_the_demo_promises_is_there(crawled: Crawled) -> None:
         "slow_drip endless bomb gzip_bomb html_as_picture truncated svg empty lying_type redirect_fine "
         "redirect_loop redirect_private redirect_file scheme dns exif_rotated cmyk sixteen_bit animated_gif "
         "two_texts merged_pair text_filename boilerplate text_short only_in_crawl non_ascii_url tls reset "
-        "cut_short header_bomb leaves_by_site leaves_by_url leaves_by_url_copy leaves_by_picture"
+        "cut_short header_bomb leaves_by_site leaves_by_url leaves_by_url_copy leaves_by_picture "
+        "content_signal training_crawler_shut_out ai_txt trust_txt content_usage_robots rsl content_usage_header"
     )
     assert set(promised.split()) <= {fate.kind for fate in crawled.world.fates}
 
