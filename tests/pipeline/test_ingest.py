@@ -72,9 +72,9 @@ def test_webdataset_and_hf_datasets_read_the_shards(done: Path) -> None:
     assert sorted(row["__key__"] for row in loaded) == sorted(sample[0] for sample in samples)
 
 
-def test_running_again_changes_nothing(done: Path) -> None:
+def test_running_again_changes_nothing(done: Path, scheduler: str) -> None:
     before = published_digest(done / "set")
-    tamis("ingest", done / "crawl.toml", "--quiet", cwd=done)
+    tamis("ingest", done / "crawl.toml", "--quiet", "--scheduler", scheduler, cwd=done)
     assert published_digest(done / "set") == before
 
 
@@ -107,14 +107,20 @@ def test_verify_names_a_damaged_file(done: Path, tmp_path: Path) -> None:
     assert "img.npy: missing" in run.stdout
 
 
-def test_a_new_threshold_decides_and_packs_again_and_nothing_else(done: Path, tmp_path: Path) -> None:
+def test_a_new_threshold_decides_and_packs_again_and_nothing_else(done: Path, tmp_path: Path, scheduler: str) -> None:
     base = tmp_path
     crawl = sorted((done / "crawl").glob("*.warc.gz"))
-    tamis("ingest", config(base / "a.toml", str(base / "set"), crawl), "--quiet")
+    tamis("ingest", config(base / "a.toml", str(base / "set"), crawl), "--quiet", "--scheduler", scheduler)
     kept = {name: (base / "set" / name).stat().st_mtime_ns for name in ("extract", "candidates", "embed", "scores")}
     scores = np.concatenate([pq.read_table(p)["clip_cos"].to_numpy() for p in (base / "set/scores").glob("*.parquet")])
     threshold = float(np.median(scores))
-    tamis("ingest", config(base / "a.toml", str(base / "set"), crawl, clip={"threshold": threshold}), "--quiet")
+    tamis(
+        "ingest",
+        config(base / "a.toml", str(base / "set"), crawl, clip={"threshold": threshold}),
+        "--quiet",
+        "--scheduler",
+        scheduler,
+    )
     snapshot = json.loads((base / "set/snapshots/000002.json").read_text())
     assert snapshot["rows"] == int((scores >= np.float32(threshold)).sum())
     assert snapshot["dropped"] == {"clip_low": 60 - snapshot["rows"]}
@@ -122,17 +128,17 @@ def test_a_new_threshold_decides_and_packs_again_and_nothing_else(done: Path, tm
     assert tamis("verify", base / "set").returncode == 0
 
 
-def test_an_added_crawl_makes_new_parts_and_leaves_the_old_ones(done: Path, tmp_path: Path) -> None:
+def test_an_added_crawl_makes_new_parts_and_leaves_the_old_ones(done: Path, tmp_path: Path, scheduler: str) -> None:
     first = sorted((done / "crawl").glob("*.warc.gz"))
     more = write_crawl(tmp_path / "more", pictures=30, first=100)
     file = tmp_path / "a.toml"
-    tamis("ingest", config(file, str(tmp_path / "set"), first), "--quiet")
+    tamis("ingest", config(file, str(tmp_path / "set"), first), "--quiet", "--scheduler", scheduler)
     old = {p.name for p in (tmp_path / "set/fetch").iterdir()}
-    tamis("ingest", config(file, str(tmp_path / "set"), [*first, *more]), "--quiet")
+    tamis("ingest", config(file, str(tmp_path / "set"), [*first, *more]), "--quiet", "--scheduler", scheduler)
     snapshot = json.loads((tmp_path / "set/snapshots/000002.json").read_text())
     assert snapshot["rows"] == 90
     assert old < {p.name for p in (tmp_path / "set/fetch").iterdir()}
-    tamis("ingest", config(file, str(tmp_path / "set"), first), "--quiet")
+    tamis("ingest", config(file, str(tmp_path / "set"), first), "--quiet", "--scheduler", scheduler)
     again = json.loads((tmp_path / "set/snapshots/000003.json").read_text())
     assert [s["key"] for s in again["shards"]] == [
         s["key"] for s in json.loads((tmp_path / "set/snapshots/000001.json").read_text())["shards"]

@@ -64,17 +64,21 @@ def _list(path: Path, rows: list[tuple[str, str]]) -> Path:
     return path
 
 
-def _run(tmp_path: Path, rows: list[tuple[str, str]], *more: str) -> dict[str, object]:
+def _run(scheduler: str, tmp_path: Path, rows: list[tuple[str, str]], *more: str) -> dict[str, object]:
     links = tmp_path / "links.parquet"
     if not links.exists():
         _list(links, rows)
     fetch = {"allow_hosts": ["127.0.0.1"], "retries": 0, "timeout_s": 5.0}
     file = config(tmp_path / "web.toml", str(tmp_path / "set"), [links], fetch=fetch, copies={"enabled": False})
-    out: dict[str, object] = json.loads(tamis("ingest", file, "--quiet", "--json", *more).stdout)
+    out: dict[str, object] = json.loads(
+        tamis("ingest", file, "--quiet", "--json", "--scheduler", scheduler, *more).stdout
+    )
     return out
 
 
-def test_hosts_are_asked_once_and_urls_fetched_once_and_refused_ones_never(site: Site, tmp_path: Path) -> None:
+def test_hosts_are_asked_once_and_urls_fetched_once_and_refused_ones_never(
+    site: Site, tmp_path: Path, scheduler: str
+) -> None:
     rows = [(f"{site.url}/p/{n}.jpg", picture(n)[1]) for n in range(25)]
     rows += [
         (f"{site.url}/p/3.jpg", "the same picture with another text"),
@@ -82,7 +86,7 @@ def test_hosts_are_asked_once_and_urls_fetched_once_and_refused_ones_never(site:
     ]
     rows += [(f"{site.url}/p/4.jpg", picture(4)[1])] * 3
     rows += [(f"{site.url}/private/90.jpg", picture(90)[1]), (f"{site.url}/missing.jpg", "a picture that is not there")]
-    out = _run(tmp_path, rows)
+    out = _run(scheduler, tmp_path, rows)
     assert out["rows_in"] == 32
     assert out["rows"] == 27
     assert out["dropped"] == {"duplicate_pair": 3, "http_4xx": 1, "robots_disallow": 1}
@@ -94,8 +98,8 @@ def test_hosts_are_asked_once_and_urls_fetched_once_and_refused_ones_never(site:
     assert "/private/90.jpg" not in site.asked
 
 
-def test_the_decision_is_kept_with_its_evidence_and_time(site: Site, tmp_path: Path) -> None:
-    _run(tmp_path, [(f"{site.url}/private/90.jpg", picture(90)[1]), (f"{site.url}/p/1.jpg", picture(1)[1])])
+def test_the_decision_is_kept_with_its_evidence_and_time(site: Site, tmp_path: Path, scheduler: str) -> None:
+    _run(scheduler, tmp_path, [(f"{site.url}/private/90.jpg", picture(90)[1]), (f"{site.url}/p/1.jpg", picture(1)[1])])
     signals = pa.concat_tables(
         [pq.read_table(p) for p in (tmp_path / "set/fetch").rglob("*.signals.parquet")]
     ).to_pylist()
@@ -105,26 +109,28 @@ def test_the_decision_is_kept_with_its_evidence_and_time(site: Site, tmp_path: P
     assert denied[0]["observed_utc"].year >= 2026
 
 
-def test_retry_transient_fetches_what_failed_for_a_passing_reason_and_nothing_else(site: Site, tmp_path: Path) -> None:
+def test_retry_transient_fetches_what_failed_for_a_passing_reason_and_nothing_else(
+    site: Site, tmp_path: Path, scheduler: str
+) -> None:
     rows = [(f"{site.url}/p/{n}.jpg", picture(n)[1]) for n in range(12)] + [
         (f"{site.url}/missing.jpg", "a picture that is not there")
     ]
     site.broken = {f"/p/{n}.jpg" for n in (2, 5, 7)}
-    out = _run(tmp_path, rows)
+    out = _run(scheduler, tmp_path, rows)
     assert out["rows"] == 9
     assert out["dropped"] == {"http_4xx": 1, "http_5xx": 3}
     site.broken = {"/p/7.jpg"}
     site.asked.clear()
-    assert _run(tmp_path, rows)["rows"] == 9
+    assert _run(scheduler, tmp_path, rows)["rows"] == 9
     assert dict(site.asked) == {}
-    out = _run(tmp_path, rows, "--retry", "transient")
+    out = _run(scheduler, tmp_path, rows, "--retry", "transient")
     assert out["rows"] == 11
     assert out["dropped"] == {"http_4xx": 1, "http_5xx": 1}
     assert {p: n for p, n in site.asked.items() if p.startswith("/p/")} == {"/p/2.jpg": 1, "/p/5.jpg": 1, "/p/7.jpg": 1}
     assert json.loads(tamis("verify", tmp_path / "set", "--json").stdout)["problems"] == []
 
 
-def test_a_looser_text_limit_fetches_only_the_newly_admitted(site: Site, tmp_path: Path) -> None:
+def test_a_looser_text_limit_fetches_only_the_newly_admitted(site: Site, tmp_path: Path, scheduler: str) -> None:
     links = _list(
         tmp_path / "links.parquet", [(f"{site.url}/p/1.jpg", "one two three four"), (f"{site.url}/p/2.jpg", "only two")]
     )
@@ -139,6 +145,6 @@ def test_a_looser_text_limit_fetches_only_the_newly_admitted(site: Site, tmp_pat
             text={"min_words": words},
             copies={"enabled": False},
         )
-        out = json.loads(tamis("ingest", file, "--quiet", "--json").stdout)
+        out = json.loads(tamis("ingest", file, "--quiet", "--json", "--scheduler", scheduler).stdout)
         assert {p for p in site.asked if p.startswith("/p/")} == expected
     assert out["rows"] == 2
