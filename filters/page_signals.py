@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from filters import aipref
+from filters import aipref, rsl
 from filters.policy import ReleasePolicy
 from filters.signal import Mechanism, Statement, denied_through
 from filters.tdmrep import header_value, resolve
 from filters.xrobots import denied, header_directives, meta_directives
 
 _EVIDENCE_CHARS = 1000
-OF_PAGES: tuple[Mechanism, ...] = ("x-robots-tag", "meta-robots", "tdm-header", "tdm-meta", "aipref-header")
+OF_PAGES: tuple[Mechanism, ...] = ("x-robots-tag", "meta-robots", "tdm-header", "tdm-meta", "aipref-header", "rsl")
 """Mechanisms by which a page's own response speaks; its site's files are judged when the pictures are asked for."""
 
 Pairs = Sequence[tuple[str, str]]
@@ -61,9 +61,10 @@ def verdict(header_pairs: Pairs, metas: Pairs, tdm_meta: str | None, options: Pa
     evidence = _robots_evidence(header_pairs, metas, options)
     if evidence:
         return Verdict(True, evidence[:_EVIDENCE_CHARS])
-    of_tdm, of_usage = _tdm(header_pairs, tdm_meta, options.policy), _usage(header_pairs, options.policy)
-    found = of_usage if of_usage.opted_out and not of_tdm.opted_out else of_tdm
-    return found if found.evidence is not None else of_usage
+    policy = options.policy
+    found = [_tdm(header_pairs, tdm_meta, policy), _usage(header_pairs, policy), _licence(header_pairs, policy)]
+    said = [one for one in found if one.evidence is not None]
+    return next((one for one in said if one.opted_out), said[0] if said else _SILENT)
 
 
 def _tdm(header_pairs: Pairs, tdm_meta: str | None, policy: ReleasePolicy) -> Verdict:
@@ -89,6 +90,14 @@ def _usage(header_pairs: Pairs, policy: ReleasePolicy) -> Verdict:
     said = aipref.read_header(lines)
     evidence = said[0].raw if said else None
     return Verdict(any(_refuses(statement, policy) for statement in said), evidence)
+
+
+def _licence(header_pairs: Pairs, policy: ReleasePolicy) -> Verdict:
+    """Note a licence that a page's response links: it is not fetched for one page, so what it says is not known."""
+    lines = header_lines(header_pairs, "link") if "rsl" not in policy.off else []
+    if not any("rsl+xml" in line.lower() for line in lines) or not rsl.link_licences(lines, "http://page.invalid/"):
+        return _SILENT
+    return Verdict(policy.unknown != "keep", f"Link: {', '.join(lines)}"[:_EVIDENCE_CHARS])
 
 
 def _refuses(said: Statement, policy: ReleasePolicy) -> bool:

@@ -123,6 +123,13 @@ def _denied(store: "Store", parts: Sequence["Part"], rules: Rules) -> set[str]:
     return denied
 
 
+def flag_counts(signals: pa.Table) -> dict[str, int]:
+    """Count statements whose form is not their specification's, by flag: "malformed content-signal" and the like."""
+    flagged = signals.filter(pc.not_equal(signals["flag"], ""))
+    keys = pc.binary_join_element_wise(flagged["flag"], flagged["mechanism"], " ")
+    return {pair["values"]: pair["counts"] for pair in pc.value_counts(keys).to_pylist()}
+
+
 def stored_signals(table: pa.Table) -> dict[str, list[Signal]]:
     """Return the signals of a SIGNAL table by the URL they were met for."""
     found: dict[str, list[Signal]] = {}

@@ -28,6 +28,14 @@ _READ = {
     "bad_records": "of them broken",
     "truncated_inputs": "inputs that end too early",
     "opted_out_pages": "pages that say no",
+    "statements": "statements on use met at sites and pictures",
+}
+_FLAGS = {
+    "malformed": "cannot be read",
+    "malformed_reservation": "cannot be read and look like a no",
+    "unreadable": "could not be got",
+    "nonconformant": "are not in their specification's form",
+    "old_label": "use a name from an earlier draft",
 }
 
 
@@ -99,12 +107,18 @@ def _numbers(store: Store, facts: Facts) -> dict[str, object]:
         "facts": facts,
         "steps": steps,
         "wrong": balance(steps),
-        "read": [(facts.read[name], label) for name, label in _READ.items() if facts.read[name]],
+        "read": [(facts.read[name], label) for name, label in _READ.items() if facts.read[name]] + _flagged(facts),
         "domains_kept": sum(1 for _, (_, kept) in facts.domains.rows.items() if kept),
         "copies": copies,
         "copies_on": facts.snapshot.config.get("copies", {}).get("enabled", True),
         "group_count": len(facts.groups.rows),
     }
+
+
+def _flagged(facts: Facts) -> list[tuple[int, str]]:
+    """Return how many statements could not be taken as they stand, and why; an unknown is told, never passed over."""
+    found = [(n, name.partition(" ")) for name, n in sorted(facts.read.items())]
+    return [(n, f"{mechanism} statements {_FLAGS[flag]}") for n, (flag, _, mechanism) in found if flag in _FLAGS]
 
 
 def _lines(rows: Sequence[tuple[str, int, int | None]], whole: int) -> list[Line]:

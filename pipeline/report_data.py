@@ -105,6 +105,7 @@ def gather(store: Store, snapshot: Snapshot) -> Facts:
         found = way(store, entry)
         for record in found.records():
             facts.work.setdefault(record.stage.split("/", 1)[0], Work()).add(record)
+            facts.read.update(record.facts.get("counts", {}))
         assert found.files.decide is not None
         late.update(found.files.decide.dropped)
         facts.stored_bytes += int(found.files.decide.facts.get("kept_bytes", 0))

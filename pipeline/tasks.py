@@ -147,11 +147,13 @@ def _fetch(
     result = fetch_rows(todo.filter(pages.free), options=options, policies=known, guard=guard, out_tar=tar)
     table = pa.concat_tables([result.table, pages.refused]).sort_by("uid").combine_chunks()
     draft.table(table)
-    draft.table(pa.concat_tables([result.signals, pages.signals]).combine_chunks(), "signals.parquet")
+    signals = pa.concat_tables([result.signals, pages.signals]).combine_chunks()
+    draft.table(signals, "signals.parquet")
     dropped = count_reasons(table["reason"])
     facts = {
         **identity,
         "extension": options.extension,
+        "counts": {"statements": signals.num_rows} | rejudge.flag_counts(signals),
         "transient": int(np.sum(table["transient"].to_numpy(zero_copy_only=False))),
     }
     return Outcome(todo.num_rows, todo.num_rows - sum(dropped.values()), dropped, facts)

@@ -6,6 +6,7 @@ from filters.signal import Mechanism
 from pipeline.sightings import ReadOptions
 
 Pairs = list[tuple[str, str]]
+RSL = '</licence.xml>; rel="license"; type="application/rsl+xml"'
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,8 @@ def test_a_page_that_says_no_is_refused_in_its_own_words(
         ([("Content-Usage", "search=n")], [], None, "Content-Usage: search=n"),
         ([("Content-Usage", "Train-AI=y")], [], None, "Content-Usage: Train-AI=y"),
         ([("Content-Usage", "x=n")], [], None, None),
+        ([("Link", RSL)], [], None, f"Link: {RSL}"),
+        ([("Link", "</style.css>; rel=preload")], [], None, None),
         ([("tdm-reservation", "1")], [], "0", '<meta name="tdm-reservation" content="0">'),  # the meta supersedes
     ],
 )
@@ -72,13 +75,14 @@ def test_which_directives_mean_no_is_the_runs_choice() -> None:
         ([("tdm-reservation", "1")], [], None, "tdm-header"),
         ([], [], "1", "tdm-meta"),
         ([("Content-Usage", "train-ai=n")], [], None, "aipref-header"),
+        ([("Link", RSL)], [], None, "rsl"),
     ],
 )
 def test_each_mechanism_can_be_switched_off_and_no_other_goes_with_it(
     headers: Pairs, metas: Pairs, tdm: str | None, off: Mechanism
 ) -> None:
     for mechanism in OF_PAGES:
-        options = ReadOptions(policy=ReleasePolicy(off=[mechanism]))
+        options = ReadOptions(policy=ReleasePolicy(off=[mechanism], unknown="unclear"))
         assert verdict(headers, metas, tdm, options).opted_out is (mechanism != off)
 
 

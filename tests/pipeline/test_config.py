@@ -1,5 +1,6 @@
 """Mistakes in a configuration are named with their mend; every key is documented."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,31 @@ def test_the_digest_ignores_where_and_on_what_the_run_happens() -> None:
 
 def test_defaults_are_complete() -> None:
     assert Config(**GOOD).fetch.resize_px == 256
+
+
+def test_the_policy_on_signals_is_part_of_what_a_snapshot_names_with_the_versions_of_its_lists() -> None:
+    signals = parse({"dataset": "d", "inputs": ["x"], "signals": {"deny": ["train"], "off": ["rsl"]}}).public()[
+        "signals"
+    ]
+    assert (signals["deny"], signals["off"], signals["unknown"], signals["proxy_tokens"]) == (
+        ["train"],
+        ["rsl"],
+        "keep",
+        True,
+    )
+    assert signals["versions"] == {"proxy_tokens": "2026-11-24", "aipref": "vocab-07, attach-05", "rsl": "1.0"}
+
+
+@pytest.mark.parametrize(
+    ("signals", "message"),
+    [
+        ({"off": ["robots.txt"]}, "fetch.robots = false"),
+        ({"off": ["robot"]}, "signals.off"),
+        ({"deny": ["training"]}, "'train'"),
+        ({"unknown": "maybe"}, "'keep', 'unclear' or 'drop'"),
+        ({"proxy_token": False}, "did you mean `signals.proxy_tokens`?"),
+    ],
+)
+def test_a_wrong_policy_on_signals_is_an_error_that_helps(signals: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse({"dataset": "d", "inputs": ["x"], "signals": signals})

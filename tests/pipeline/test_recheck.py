@@ -180,3 +180,21 @@ def test_the_pages_own_site_may_deny_a_picture_that_stands_elsewhere(
         signals = pa.concat_tables([pq.read_table(p) for p in (tmp_path / "set/fetch").rglob("*.signals.parquet")])
         denied = [row for row in signals.to_pylist() if row["value"] == "deny" and row["category"] == "train"]
         assert [(row["url"], row["mechanism"]) for row in denied] == [(f"{web['page'].url}/", "content-signal")]
+
+
+def test_what_cannot_be_read_is_counted_and_held_where_it_may_be_a_no(tmp_path: Path, scheduler: str) -> None:
+    with Web("sloppy", "broken") as web:
+        web["sloppy"].put("/robots.txt", b"User-agent: *\nContent-Usage: Train-AI=n\nAllow: /\n")
+        web["broken"].put("/ai.txt", b"", 500)
+        rows = [
+            (f"{web[name].url}/p/{n}.jpg", picture(n)[1]) for name, n in (("sloppy", 1), ("sloppy", 2), ("broken", 3))
+        ]
+        out = ingest(tmp_path, scheduler, rows)
+        assert (out["rows"], out["dropped"]) == (1, {"signal_unclear": 2})
+        out = ingest(tmp_path, scheduler, rows, signals={"unknown": "unclear"})
+        assert (out["rows"], out["dropped"]) == (0, {"signal_unclear": 3})
+    page = tmp_path / "report.html"
+    tamis("report", tmp_path / "set", "--out", page, "--snapshot", "1")
+    text = page.read_text()
+    assert "aipref-robots statements cannot be read and look like a no" in text
+    assert "ai.txt statements could not be got" in text
