@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
+from filters import url_tags
 from filters.urls import canonical_url, host, registrable_domain
 
 KINDS: Final = (
@@ -28,9 +29,14 @@ HASH_BYTES: Final = {"uid": 16, "sha256": 32, "md5": 16, "pdq": 32, "phash64": 8
 COPIES_TOO: Final = frozenset({"url", "uid", "sha256", "md5", "pdq", "phash64", "picture"})
 """Kinds that speak of a picture, so that a request reaches its copies unless it says otherwise."""
 
+HELPERS: Final = ("prefix_host", "prefix_length")
+"""Kinds of entries that only spare work; several listed prefixes may share one, so it stays when one of them is withdrawn."""
+
 _VARIANT = re.compile(r"https?://(?:www\.)?")
 _BLANK = re.compile(r"\s+")
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+"""Thai, Lao, Burmese, Khmer, kana, Han and Hangul: no spaces around words, or particles joined to them, so a character is a word."""
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:['’-][^\W_{_UNSPACED}]+)*")
 
 
 def url_key(canonical: str) -> str:
@@ -43,10 +49,10 @@ def text_key(text: str) -> str:
     return _BLANK.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()
 
 
-def word_runs(text: str, words: int) -> list[str]:
-    """Return every run of so many words of a text, in the form of `text_key` and without the punctuation around words."""
-    found = _WORD.findall(text_key(text))
-    return [" ".join(found[at : at + words]) for at in range(len(found) - words + 1)]
+def word_runs(text: str, lengths: Sequence[int]) -> list[str]:
+    """Return every run of so many words (each of `lengths`) of a text, in the form of `text_key` and without punctuation."""
+    words = _WORD.findall(text_key(text))
+    return [" ".join(words[at : at + n]) for n in lengths for at in range(len(words) - n + 1)]
 
 
 def normal(kind: str, value: str) -> str | bytes | None:
@@ -66,9 +72,7 @@ def normal(kind: str, value: str) -> str | bytes | None:
         if kind == "domain" and name:
             name = registrable_domain(name)
         return name or None
-    if kind == "creator":
-        return text_key(value) or None
-    if kind == "text":
+    if kind in ("text", "creator"):
         return " ".join(_WORD.findall(text_key(value))) or None
     raise ValueError(f"unknown kind {kind!r}; one of {', '.join(KINDS)}")
 
@@ -102,28 +106,30 @@ def listed_hash(seed: bytes, kind: str, data: bytes) -> bytes:
 def entries(seed: bytes, kind: str, normal_form: str) -> list[tuple[str, bytes, int]]:
     """Return the list entries (kind, digest, length) by which a name is found.
 
-    A phrase's length is its words. A URL prefix has two: itself with its length in characters, and its host with that length,
-    so that only URLs of such hosts are cut and hashed.
+    A phrase's length is its words, a URL's its checksum (`url_tags`). A URL prefix has three entries: itself, its host, and its
+    host with the prefix's length in characters, so that only URLs of such hosts are cut, there, and hashed.
     """
     own = digest(seed, kind, normal_form)
-    if kind == "text":
+    if kind in ("text", "creator"):
         return [(kind, own, len(normal_form.split()))]
     if kind == "url_prefix":
-        length = len(normal_form)
-        return [(kind, own, length), ("prefix_host", digest(seed, "prefix_host", prefix_host(normal_form)), length)]
+        at, length = prefix_host(normal_form), len(normal_form)
+        more = [
+            (helper, digest(seed, helper, form)) for helper, form in zip(HELPERS, (at, f"{at} {length}"), strict=True)
+        ]
+        return [(kind, own, length), *((helper, digest_, length) for helper, digest_ in more)]
+    if kind == "url":
+        return [(kind, own, url_tags.tag(seed, normal_form))]
     return [(kind, own, 0)]
 
 
 def url_digests(seed: bytes, urls: Sequence[bytes]) -> bytes:
-    """Return the joined digests (kind `url`) of canonical URLs in UTF-8; one loop, for it is the cost of matching a crawl."""
+    """Return the joined digests (kind `url`) of canonical URLs in UTF-8."""
     keyed = hashlib.blake2b(digest_size=16, key=seed, person=b"url").copy
     out: list[bytes] = []
     for url in urls:
         hasher = keyed()
-        if url[:8] == b"https://":
-            hasher.update(url[12:] if url[8:12] == b"www." else url[8:])
-        else:
-            hasher.update(url[11:] if url[7:11] == b"www." else url[7:])
+        hasher.update(url.partition(b"//")[2].removeprefix(b"www."))
         out.append(hasher.digest())
     return b"".join(out)
 

@@ -1,6 +1,7 @@
 """After the pictures are in: global tables, decisions, shards, and the snapshot that makes them the data set."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,7 @@ from pipeline.config import Config
 from pipeline.errors import InvariantError
 from pipeline.ids import stable_hash, uid_digest
 from pipeline.pack import KeptPart, Slice, carry_over, pack, plan_shards, remove_strangers, shard_key
-from pipeline.refusals import Refusals, digest, listed
+from pipeline.refusals import Refusals, barred, current, digest, joined, listed
 from pipeline.rows import PartFiles
 from pipeline.run import Run
 from pipeline.snapshot import PartEntry, ShardEntry, Snapshot, latest, numbers, stage_counts
@@ -29,6 +30,8 @@ def boilerplate(run_: Run, candidates: Sequence[Part]) -> Part:
 
 def publish(run_: Run, plan: Plan, parts: Sequence[PartFiles]) -> Snapshot:
     """Decide every row, write the shards, publish the snapshot, and return it. Nothing new is written when nothing changed."""
+    # who said no while pictures were fetched, perhaps for days, is obeyed too
+    run_ = replace(run_, refusals=current(run_.store, run_.config))
     decided, copies = _decide(run_, parts)
     number = max(numbers(run_.store), default=0) + 1
     before = latest(run_.store)
@@ -98,7 +101,7 @@ def _judge(store: Store, config: Config, part: PartFiles, copies: Part | None, r
     """Decide every candidate row of a part by all filters but the copies."""
     assert part.scores is not None
     decisions = judging.picture_decisions(config)
-    out = listed(store, part.fetches, refusals)
+    out = joined(barred(store, part.candidates, refusals), listed(store, part.candidates, part.fetches, refusals))
     identity = decisions.config | ({"listed": said} if (said := digest(out)) else {})
     stage = Stage("judge", lambda draft: judging.judge(draft, part, decisions, copies, out), identity, version=2)
     inputs = [part.candidates, part.admit, *part.fetches, *part.embeds, part.scores, *([copies] if copies else [])]

@@ -23,7 +23,7 @@ from pipeline.image import PixelGate
 from pipeline.lanes import in_fair_lanes, run_loop
 from pipeline.permission import Clock, Gatekeeper, OriginPolicy, utc_now
 from pipeline.picture import Fate, keep
-from pipeline.refusals import PictureGuard
+from pipeline.refusals import OPTED_OUT, PictureGuard
 from pipeline.schema import FETCH, SIGNAL
 from pipeline.spool import Spool
 from pipeline.trouble import Trouble
@@ -182,6 +182,9 @@ class _Part:
             if download.reply is None:
                 assert download.trouble is not None
                 raise download.trouble
+            if self.guard is not None and fate.final_url != url and self.guard.led_to(fate.final_url or ""):
+                fate.final_url = url  # where it led is not kept
+                raise Trouble(OPTED_OUT, "redirected to an address that is listed")
             body, encoding = download.reply.body, download.reply.encoding
             download.reply = None
             await self._in_thread(keep, body, encoding, fate, self.options, self.pixels, self.spool, self.guard)

@@ -7,6 +7,7 @@ pictures come out white, EXIF's orientation is ignored). md5, original_bytes, fo
 one process is given at once take turns.
 """
 
+import hashlib
 import http.client
 import re
 import socket
@@ -32,7 +33,7 @@ from pipeline.fetch_options import FetchOptions
 from pipeline.net import Guard
 from pipeline.permission import Clock, Gatekeeper, OriginPolicy, fetch_policies
 from pipeline.picture import Fate
-from pipeline.refusals import LISTED, PictureGuard
+from pipeline.refusals import LISTED, OPTED_OUT, PictureGuard
 from pipeline.spool import Spool
 from pipeline.trouble import REASONS, Trouble
 
@@ -79,7 +80,7 @@ def fetch_rows_img2dataset(
 
     began_s = time.monotonic()
     jobs, job_of_row = plan(rows, from_warc=False)
-    rules = _Rules(options, policies, clock)
+    rules = _Rules(options, policies, clock, guard)
     with Spool(out_tar.parent) as spool, _ruled_urllib(rules), tempfile.TemporaryDirectory() as folder:
         asked = [at for at, job in enumerate(jobs) if _may_ask(job, rules)]
         if asked:
@@ -88,6 +89,7 @@ def fetch_rows_img2dataset(
                 options,
                 Path(folder),
                 _writer(jobs, options, spool, guard),
+                guard,
             )
         for at in asked:
             if jobs[at].fate is None:
@@ -112,7 +114,9 @@ def _may_ask(job: "Job", rules: "_Rules") -> bool:
     return True
 
 
-def _download(items: Sequence[tuple[int, str]], options: FetchOptions, folder: Path, writer: Any) -> None:
+def _download(
+    items: Sequence[tuple[int, str]], options: FetchOptions, folder: Path, writer: Any, guard: PictureGuard | None
+) -> None:
     try:
         from img2dataset.downloader import Downloader
         from img2dataset.resizer import Resizer
@@ -124,10 +128,15 @@ def _download(items: Sequence[tuple[int, str]], options: FetchOptions, folder: P
     quality = 6 if options.encode_format == "png" else options.encode_quality
 
     class Careful(Resizer):  # type: ignore[misc]
-        """img2dataset's resizer, which by itself decodes 30,000×30,000 pixels before it finds them too many."""
+        """img2dataset's resizer, which by itself decodes 30,000×30,000 pixels before it finds them too many.
+
+        It is the only one to see the original bytes, so what is listed by them is refused here, before any decoding.
+        """
 
         def __call__(self, stream: Any, *arguments: Any) -> Any:
             data = stream.getvalue()
+            if guard is not None and guard.bytes_listed(*_digests(data)):
+                return None, None, None, None, None, f"{_MARK}{LISTED}: "
             if refusal := image.examine(data, options.max_px) if data else image.Refusal("empty_body", "no content"):
                 return None, None, None, None, None, f"{_MARK}{refusal.reason}: {refusal.detail}"
             return super().__call__(stream, *arguments)
@@ -176,21 +185,25 @@ def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool, guard: P
             fate.sha256 = bytes.fromhex(meta["sha256"])
             fate.width_px, fate.height_px = meta["width"], meta["height"]
             fate.original_width_px, fate.original_height_px = meta["original_width"], meta["original_height"]
-            if options.hashes:
+            if options.hashes or (guard is not None and guard.looks):
                 whole = options.resize_mode not in ("center_crop", "border")
                 _hash(picture, fate, (meta["original_width"], meta["original_height"]) if whole else None)
-            if guard is not None and (
-                guard.bytes_listed(fate.sha256, None) or guard.looks_listed(fate.pdq256, fate.pdq_quality, fate.phash64)
-            ):
-                fate.refuse(Trouble(LISTED, ""))
+            if guard is not None and guard.looks_listed(fate.pdq256, fate.pdq_quality, fate.phash64):
                 fate.forget()
+                fate.refuse(Trouble(LISTED, ""))
                 return
+            if not options.hashes:
+                fate.phash64 = fate.pdq256 = fate.pdq_quality = None
             fate.slot = spool.add(picture)
 
         def close(self) -> None:
             pass
 
     return Writer
+
+
+def _digests(data: bytes) -> tuple[bytes, bytes]:
+    return hashlib.sha256(data).digest(), hashlib.md5(data, usedforsecurity=False).digest()
 
 
 def _hash(picture: bytes, fate: Fate, original: tuple[int, int] | None) -> None:
@@ -219,7 +232,14 @@ class _Marked(OSError):
 class _Rules:
     """What every request of urllib must obey while a part runs."""
 
-    def __init__(self, options: FetchOptions, policies: Mapping[str, OriginPolicy], clock: Clock) -> None:
+    def __init__(
+        self,
+        options: FetchOptions,
+        policies: Mapping[str, OriginPolicy],
+        clock: Clock,
+        pictures: PictureGuard | None,
+    ) -> None:
+        self.pictures = pictures
         self.options = options
         self.guard = Guard(options.allow_hosts)
         self.signals: dict[str, list[Signal]] = {}
@@ -341,6 +361,8 @@ def _ruled_urllib(rules: _Rules) -> Iterator[None]:
                 target = canonical_url(str(arguments[-1]))
                 if target is None:
                     raise Trouble("redirect_scheme", f"redirected to {arguments[-1]!r}")
+                if rules.pictures is not None and rules.pictures.led_to(target):
+                    raise Trouble(OPTED_OUT, "redirected to an address that is listed")
                 rules.may_ask(target)
             except Trouble as trouble:
                 raise _Marked(trouble) from trouble

@@ -45,10 +45,12 @@ class Fate:
 
     def forget(self) -> None:
         """Drop what would tell a listed picture again: nothing of it is kept but that it was refused."""
-        for name in ("sha256", "md5", "phash64", "pdq256", "pdq_quality", "original_bytes", "detail"):
+        for name in _OF_THE_PICTURE:
             setattr(self, name, None)
 
 
+_OF_THE_PICTURE = ("detail", "original_bytes", "sha256", "md5", "phash64", "pdq256", "pdq_quality", "original_width_px",
+                   "original_height_px", "width_px", "height_px", "format", "frames", "slot")  # fmt: skip
 _OWN = threading.local()
 
 
@@ -73,9 +75,9 @@ def keep(
         data = inflate(body, encoding, options.max_bytes)
         _keep(data, fate, options, gate, spool, guard)
     except Trouble as trouble:
-        fate.refuse(trouble)
         if trouble.reason == LISTED:
             fate.forget()
+        fate.refuse(trouble)
 
 
 def _keep(
@@ -88,9 +90,9 @@ def _keep(
 ) -> None:
     fate.original_bytes = len(data)
     fate.sha256 = hashlib.sha256(data).digest()
-    if options.md5:
-        fate.md5 = hashlib.md5(data, usedforsecurity=False).digest()
-    if guard is not None and guard.bytes_listed(fate.sha256, fate.md5):
+    md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    fate.md5 = md5 if options.md5 else None
+    if guard is not None and guard.bytes_listed(fate.sha256, md5):
         raise Trouble(LISTED, "")
     if not data:
         raise Trouble("empty_body", "nothing after unpacking")
@@ -102,12 +104,12 @@ def _keep(
     fate.format, fate.frames = decoded.format, decoded.frames
     fate.original_width_px, fate.original_height_px = decoded.original_width_px, decoded.original_height_px
     fate.height_px, fate.width_px = decoded.pixels.shape[:2]
-    if options.hashes:
-        fate.phash64 = perceptual.phash64(perceptual.gray(decoded.view))
-        fate.pdq256, fate.pdq_quality = perceptual.pdq256(
-            decoded.view, (decoded.original_width_px, decoded.original_height_px)
-        )
-        if guard is not None and guard.looks_listed(fate.pdq256, fate.pdq_quality, fate.phash64):
+    if options.hashes or (guard is not None and guard.looks):
+        phash = perceptual.phash64(perceptual.gray(decoded.view))
+        pdq, quality = perceptual.pdq256(decoded.view, (decoded.original_width_px, decoded.original_height_px))
+        if guard is not None and guard.looks_listed(pdq, quality, phash):
             raise Trouble(LISTED, "")
+        if options.hashes:
+            fate.phash64, fate.pdq256, fate.pdq_quality = phash, pdq, quality
     stored = image.encode(decoded.pixels, options.encode_format, quality=options.encode_quality)
     fate.slot = spool.add(stored)

@@ -1,20 +1,23 @@
 """Who must not be in the data set, as a run sees it: the registry's lists and the tombstones, fixed when the run begins."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline import tombstones
 from pipeline.config import Config
 from pipeline.ids import uid_digest
-from pipeline.registry import place, suppression
+from pipeline.registry import place
 from pipeline.registry.registry import Registry
 from pipeline.registry.suppression import Suppression
+from pipeline.registry.suppression_files import build
 from pipeline.stage import Part
 from pipeline.store import Store
 
@@ -25,20 +28,30 @@ REMOVED = (OPTED_OUT, LISTED)
 
 _FOLDER = "barred"
 _HASHES = ("sha256", "md5", "pdq", "phash64")
+_URLS = ("url", "url_prefix", "host", "domain")
+_FETCHED = ["uid", "reason", "final_url", "sha256", "md5", "pdq256", "pdq_quality", "phash64", "creator", "copyright"]
 NO_UIDS = pa.array([], pa.binary(16))
+
+Out = dict[str, pa.Array]
+"""Reason → sorted uids, binary[16]."""
 
 
 @dataclass(frozen=True)
 class Refusals:
-    """Positions of what is matched against; small, and sent to every task. Nothing listed costs nothing."""
+    """What is matched against, by name; small, and sent to every task. Nothing listed costs nothing."""
 
-    lists: int | None = None  # of the lists' files; None where there is no registry
+    lists: str | None = None  # edition of the lists' files; None where there is no registry
     tombstones: int = 0  # number of the newest file
     pdq_bits: int = 31
 
     def facts(self) -> dict[str, int]:
-        """Return what a snapshot says of them."""
-        return {"registry": self.lists or 0, "tombstones": self.tombstones}
+        """Return what a snapshot says of them: the positions of the registry and of the tombstones."""
+        return {"registry": int((self.lists or "0").partition("-")[0]), "tombstones": self.tombstones}
+
+    @property
+    def some(self) -> bool:
+        """Tell whether anything was ever listed or hidden."""
+        return any(self.facts().values())
 
 
 def current(store: Store, config: Config) -> Refusals:
@@ -46,75 +59,112 @@ def current(store: Store, config: Config) -> Refusals:
     hidden = tombstones.read(store).position
     if not config.optout.lists or not place.exists(store, config.optout.registry):
         return Refusals(None, hidden, config.optout.pdq_bits)
-    position = suppression.build(Registry.open(store, config.optout.registry))
-    return Refusals(position, hidden, config.optout.pdq_bits)
+    edition = build(Registry.open(store, config.optout.registry))
+    return Refusals(edition, hidden, config.optout.pdq_bits)
 
 
-def barred(store: Store, candidates: Part, refusals: Refusals) -> pa.Array:
-    """Return the sorted uids of a candidates part that must go no further, as binary[16].
+def barred(store: Store, candidates: Part, refusals: Refusals) -> Out:
+    """Return the uids of a candidates part that must go no further: by name (URL, page, text), or hidden by a tombstone."""
+    if not refusals.some:
+        return {}
 
-    By name (URL, page, text) or because a tombstone hides them. What was found is remembered beside the part with its
-    positions, so that a run after which nothing was listed reads one small file a part.
-    """
-    if not refusals.lists and not refusals.tombstones:
-        return NO_UIDS
-    name, said = f"{_FOLDER}/{candidates.key}.json", {"lists": refusals.lists, "tombstones": refusals.tombstones}
-    if store.exists(name):
-        known = json.loads(store.read(name))
-        if {key: known[key] for key in said} == said:
-            return pa.array([bytes.fromhex(uid) for uid in known["uids"]], pa.binary(16))
-    rows = candidates.table(store, columns=["uid", "url", "text", "page_url"])
-    found = _tombstones(store, refusals.tombstones).mask(rows["uid"]).to_numpy(zero_copy_only=False)
-    if refusals.lists:
-        found = found | Suppression.open(store, refusals.lists).names(rows)
-    uids = rows["uid"].combine_chunks().filter(pa.array(found)).sort()
-    store.write(name, json.dumps({**said, "uids": [uid.hex() for uid in uids.to_pylist()]}).encode())
-    return uids
+    def find() -> Out:
+        rows = candidates.table(store, columns=["uid", "url", "text", "page_url", "domain"])
+        found = _hidden(store, refusals.tombstones, rows["uid"])
+        if refusals.lists:
+            found |= Suppression.open(store, refusals.lists).names(rows)
+        return {OPTED_OUT: rows["uid"].combine_chunks().filter(pa.array(found))}
+
+    said = {"lists": refusals.lists, "tombstones": refusals.tombstones}
+    return _remembered(store, f"{_FOLDER}/{candidates.key}.json", said, find)
 
 
-def listed(store: Store, fetches: Sequence[Part], refusals: Refusals) -> dict[str, pa.Array]:
-    """Return reason → sorted uids of pictures fetched earlier that are listed now, by hash or by creator."""
+def listed(store: Store, candidates: Part, fetches: Sequence[Part], refusals: Refusals) -> Out:
+    """Return the uids of pictures fetched earlier that are listed now: by hash, by creator, by where a redirect led."""
     if not refusals.lists:
         return {}
     lists = Suppression.open(store, refusals.lists)
-    if not lists.has(*_HASHES, "creator"):
+    if not lists.has(*_HASHES, *_URLS, "creator"):
         return {}
-    hashes, creators = [NO_UIDS], [NO_UIDS]
-    for part in fetches:
-        table = part.table(store)
-        by_hash = lists.exact("sha256", table["sha256"].to_pylist()) | lists.exact("md5", table["md5"].to_pylist())
-        pdq, quality, phash = (table[name].to_pylist() for name in ("pdq256", "pdq_quality", "phash64"))
-        by_hash |= lists.perceptual(pdq, quality, phash, refusals.pdq_bits)
-        by_creator = np.zeros(table.num_rows, np.bool_)
-        for name in ("creator", "copyright"):
-            if name in table.column_names:
-                by_creator |= lists.creators(table[name].to_pylist())
-        uids = table["uid"].combine_chunks()
-        hashes.append(uids.filter(pa.array(by_hash)))
-        creators.append(uids.filter(pa.array(by_creator)))
-    found = {LISTED: pa.concat_arrays(hashes), OPTED_OUT: pa.concat_arrays(creators)}
-    return {reason: pc.unique(uids).sort() for reason, uids in found.items() if len(uids)}
+
+    def find() -> Out:
+        pieces = [_listed_in(lists, part, store, refusals.pdq_bits) for part in fetches]
+        return {reason: pa.concat_arrays([NO_UIDS, *(piece[reason] for piece in pieces)]) for reason in REMOVED}
+
+    said = {"lists": refusals.lists, "pdq_bits": refusals.pdq_bits, "fetches": [part.key for part in fetches]}
+    return _remembered(store, f"{_FOLDER}/{candidates.key}.fetched.json", said, find)
 
 
-def digest(uids: dict[str, pa.Array]) -> dict[str, str]:
+def _listed_in(lists: Suppression, part: Part, store: Store, pdq_bits: int) -> Out:
+    with part.open(store, "parquet") as handle:
+        names = pq.ParquetFile(handle).schema_arrow.names
+    table = part.table(store, columns=[name for name in _FETCHED if name in names])
+    table = table.filter(pc.is_null(table["reason"]))
+    by_hash = lists.exact("sha256", table["sha256"].to_pylist()) | lists.exact("md5", table["md5"].to_pylist())
+    pdq, quality, phash = (table[name].to_pylist() for name in ("pdq256", "pdq_quality", "phash64"))
+    by_hash |= lists.perceptual(pdq, quality, phash, pdq_bits)
+    by_name = lists.urls(table["final_url"])
+    for name in ("creator", "copyright"):
+        if name in names:
+            by_name |= lists.phrases("creator", table[name].to_pylist())
+    uids = table["uid"].combine_chunks()
+    return {LISTED: uids.filter(pa.array(by_hash)), OPTED_OUT: uids.filter(pa.array(by_name))}
+
+
+def _remembered(store: Store, name: str, said: Mapping[str, object], find: Callable[[], Out]) -> Out:
+    """Return what was found under the same circumstances before, else find it and remember it beside the part.
+
+    So a run after which nothing was listed reads one small file a part. The files hold uids and nothing else.
+    """
+    try:
+        known = json.loads(store.read(name))
+    except FileNotFoundError:
+        known = {}
+    if known.get("said") != said:
+        found = {reason: pc.unique(uids).sort() for reason, uids in find().items()}
+        known = {"said": said, "out": {reason: [u.hex() for u in uids.to_pylist()] for reason, uids in found.items()}}
+        store.write(name, json.dumps(known).encode())
+    out = known["out"].items()
+    return {reason: pa.array([bytes.fromhex(uid) for uid in uids], pa.binary(16)) for reason, uids in out if uids}
+
+
+def digest(out: Out) -> dict[str, str]:
     """Return what a key says of uids by reason; empty where there are none, so that untouched parts keep their keys."""
-    return {reason: uid_digest(found) for reason, found in uids.items() if len(found)}
+    return {reason: uid_digest(found) for reason, found in out.items() if len(found)}
+
+
+def joined(*outs: Out) -> Out:
+    """Return the uids of several findings; what was said first of a uid stays."""
+    all_: Out = {}
+    for out in outs:
+        for reason, uids in out.items():
+            all_[reason] = pc.unique(pa.concat_arrays([all_.get(reason, NO_UIDS), uids])).sort()
+    return all_
 
 
 @dataclass(frozen=True)
 class PictureGuard:
-    """Asked by the decoding threads: is this picture listed?"""
+    """Asked while pictures are fetched: is this one listed?"""
 
     lists: Suppression
     pdq_bits: int
 
     @classmethod
     def of(cls, store: Store, refusals: Refusals) -> "PictureGuard | None":
-        """Return a guard, or None where no hash is listed."""
+        """Return a guard, or None where nothing is listed that it could know a picture by."""
         if not refusals.lists:
             return None
         lists = Suppression.open(store, refusals.lists)
-        return cls(lists, refusals.pdq_bits) if lists.has(*_HASHES) else None
+        return cls(lists, refusals.pdq_bits) if lists.has(*_HASHES, *_URLS) else None
+
+    @property
+    def looks(self) -> bool:
+        """Tell whether perceptual hashes are listed."""
+        return self.lists.has("pdq", "phash64")
+
+    def led_to(self, url: str) -> bool:
+        """Tell whether a redirect has led to a listed address."""
+        return bool(self.lists.urls(pa.chunked_array([[url]]))[0])
 
     def bytes_listed(self, sha256: bytes, md5: bytes | None) -> bool:
         """Tell whether a picture's own bytes are listed."""
@@ -125,6 +175,15 @@ class PictureGuard:
         return bool(self.lists.perceptual([pdq], [quality], [phash], self.pdq_bits)[0])
 
 
+def _hidden(store: Store, position: int, uids: pa.ChunkedArray) -> NDArray[np.bool_]:
+    hidden = _sorted_uids(store, position)
+    asked = np.array(uids.to_pylist(), "S16") if len(uids) else np.zeros(0, "S16")
+    if len(hidden) == 0:
+        return np.zeros(len(asked), np.bool_)
+    at = np.minimum(np.searchsorted(hidden, asked), len(hidden) - 1)
+    return np.asarray(hidden[at] == asked, np.bool_)
+
+
 @lru_cache(maxsize=2)
-def _tombstones(store: Store, position: int) -> tombstones.Tombstones:
-    return tombstones.read(store)
+def _sorted_uids(store: Store, position: int) -> NDArray[np.bytes_]:
+    return tombstones.read(store).uids()

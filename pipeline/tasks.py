@@ -14,7 +14,7 @@ from pipeline.config import Config
 from pipeline.fetch import fetch_rows
 from pipeline.ids import stable_hash, uid_digest
 from pipeline.permission import read_policies
-from pipeline.refusals import OPTED_OUT, PictureGuard, Refusals, barred, digest
+from pipeline.refusals import NO_UIDS, OPTED_OUT, PictureGuard, Refusals, barred, digest
 from pipeline.rows import PartFiles, fetched, joined
 from pipeline.schema import CAPTURE_FIELDS
 from pipeline.stage import Draft, Outcome, Part, Stage, count_reasons, find, run
@@ -34,9 +34,9 @@ class Admitted:
 def admit(store: Store, config: Config, candidates: Part, boilerplate: Part, refusals: Refusals) -> Admitted:
     """Score the texts of a part (kept) and decide, before anything is fetched, which rows go on."""
     scored = run(store, judging.text_stage(), [candidates])
-    out = {OPTED_OUT: barred(store, candidates, refusals)}
+    out = barred(store, candidates, refusals)
     identity = judging.text_decisions(config).config | ({"barred": said} if (said := digest(out)) else {})
-    stage = Stage("admit", lambda draft: _admit(draft, config, out[OPTED_OUT]), identity, version=2)
+    stage = Stage("admit", lambda draft: _admit(draft, config, out.get(OPTED_OUT, NO_UIDS)), identity, version=2)
     part = run(store, stage, [candidates, scored, boilerplate])
     origins = part.table(store, "origins.parquet")
     if not config.signals.page_origins:

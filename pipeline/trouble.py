@@ -26,6 +26,7 @@ PERMANENT: Final = frozenset(
         "image_small_bytes",
         "capture_broken",
         "hash_listed",
+        "opted_out_request",
     }
 )
 REASONS: Final = TRANSIENT | PERMANENT

@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from filters.url_tags import BITS
+
 U64 = NDArray[np.uint64]
 
 _BITS_A_DIGEST = 10  # of the bitmap: one in ten of what is not listed goes on to the search
+_BITS_A_TAG = 20
 _FEWEST_BITS = 16
 _MOST_BITS = 33
 
@@ -26,7 +30,7 @@ class Digests:
 
     @property
     def _shift(self) -> np.uint64:
-        return np.uint64(64 - (len(self.bitmap) * 8).bit_length() + 1)
+        return np.uint64(64 - _log2_bits(self.bitmap))
 
     def among(self, raw: bytes) -> NDArray[np.bool_]:
         """Tell of each of the joined 16-byte digests whether it is listed."""
@@ -42,10 +46,62 @@ class Digests:
         inside = at < len(self)
         likely, at = likely[inside], at[inside]
         same = self.high[at] == high[likely]
-        for row, first in zip(likely[same].tolist(), at[same].tolist(), strict=True):
+        likely, at = likely[same], at[same]
+        whole = self.low[at] == asked[likely, 1]
+        found[likely[whole]] = True
+        for row, first in zip(
+            likely[~whole].tolist(), at[~whole].tolist(), strict=True
+        ):  # once in 2^64: a shared first half
             last = int(np.searchsorted(self.high, high[row], side="right"))
             found[row] = bool((self.low[first:last] == asked[row, 1]).any())
         return found
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Which checksums (filters.url_tags) are listed, as a bitmap over their first bits: most of what is not listed ends here."""
+
+    bitmap: NDArray[np.uint8]
+
+    def likely(self, tags: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Return the rows whose checksum is listed, or looks so."""
+        place = tags >> np.uint32(BITS - _log2_bits(self.bitmap))
+        return np.flatnonzero(self.bitmap[place >> np.uint32(3)] >> (place & np.uint32(7)).astype(np.uint8) & 1)
+
+
+class TagWriter:
+    """Collects checksums, in any order, as the bitmap of `Tags`."""
+
+    def __init__(self, folder: Path, name: str, count: int) -> None:
+        bits = min(max(_FEWEST_BITS, (count * _BITS_A_TAG).bit_length()), BITS)
+        self._shift = np.uint32(BITS - bits)
+        path = folder / f"{name}.tags.npy"
+        self._bitmap = np.lib.format.open_memmap(path, "w+", dtype=np.uint8, shape=(1 << bits >> 3,))
+
+    def add(self, tags: NDArray[np.uint32]) -> None:
+        """Add some."""
+        place = np.sort(tags >> self._shift)
+        _set_bits(self._bitmap, place >> np.uint32(3), place & np.uint32(7))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._bitmap.flush()
+
+
+def open_tags(folder: Path, name: str) -> Tags:
+    """Map the file that a TagWriter left."""
+    return Tags(np.load(folder / f"{name}.tags.npy", mmap_mode="r"))
+
+
+def _log2_bits(bitmap: NDArray[np.uint8]) -> int:
+    return (len(bitmap) * 8).bit_length() - 1
+
+
+def _set_bits(bitmap: NDArray[np.uint8], byte: NDArray[Any], bit: NDArray[Any]) -> None:
+    """Set bits of bytes that come sorted."""
+    if len(byte):
+        first = np.flatnonzero(np.r_[True, byte[1:] != byte[:-1]])
+        bitmap[byte[first]] |= np.bitwise_or.reduceat(np.left_shift(1, bit).astype(np.uint8), first)
 
 
 def bitmap_bits(count: int) -> int:
@@ -74,7 +130,7 @@ class Writer:
         end = self._at + len(pairs)
         high[self._at : end], low[self._at : end] = pairs[:, 0], pairs[:, 1]
         place = high[self._at : end] >> self._shift
-        np.bitwise_or.at(bitmap, place >> np.uint64(3), np.left_shift(1, place & np.uint64(7)).astype(np.uint8))
+        _set_bits(bitmap, place >> np.uint64(3), place & np.uint64(7))
         self._at = end
 
     def close(self) -> list[Path]:

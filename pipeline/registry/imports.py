@@ -109,7 +109,8 @@ def _take(registry: Registry, batch: Sequence[Line | Bad], done: Imported, sourc
             rows.pop((kind, digest), None)
             gone.pop((kind, digest), None)
             if line.withdrawn:
-                gone[kind, digest] = None
+                if kind not in removal.HELPERS:
+                    gone[kind, digest] = None
             else:
                 said = line.category if line.category in CATEGORIES else category
                 rows[kind, digest] = {

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -87,14 +88,22 @@ entry = Table(  # what candidates are matched against; a digest that several lis
     Column("kind", String(24), primary_key=True),
     Column("digest", LargeBinary(32), primary_key=True),  # filters.removal: digested or masked with the secret
     Column("owner", String(40), primary_key=True),  # id of the request or of the import
-    Column("length", Integer, nullable=False, default=0),  # of a url_prefix in characters, of a text in words
+    Column(
+        "length", Integer, nullable=False, default=0
+    ),  # of a prefix in characters, of a phrase in words; of a url its checksum (filters.url_tags)
     Column("position", BigInteger, nullable=False),
     Column("category", String(16), nullable=False),  # train, tdm, gdpr17, gdpr21, csam, ncii, dmca, copyright
     Column("distance", Integer, nullable=False, default=0),
     Column("expires_utc", String(32)),
     Column("active", Boolean, nullable=False, default=True),
     Index("entry_position", "position"),
-    Index("entry_owner", "owner"),
+    Index("entry_owner", "owner", "kind"),
+    Index(
+        "entry_expires",
+        "expires_utc",
+        sqlite_where=text("expires_utc IS NOT NULL"),
+        postgresql_where=text("expires_utc IS NOT NULL"),
+    ),
     sqlite_with_rowid=False,
 )
 

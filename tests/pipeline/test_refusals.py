@@ -119,7 +119,7 @@ def test_a_tombstone_takes_a_row_out_of_the_next_snapshot(crawl: list[Path], tmp
 
 
 def test_a_page_that_is_listed_takes_its_pictures_along_wherever_they_lie() -> None:
-    from pipeline.registry import suppression
+    from pipeline.registry import suppression, suppression_files
 
     rows = pa.table(
         {
@@ -133,5 +133,5 @@ def test_a_page_that_is_listed_takes_its_pictures_along_wherever_they_lie() -> N
 
     registry = Registry.open(Store.open_url(tempfile.mkdtemp()))
     registry.add("domain", "artist.example")
-    lists = suppression.Suppression.open(registry.store, suppression.build(registry))
+    lists = suppression.Suppression.open(registry.store, suppression_files.build(registry))
     assert lists.names(rows).tolist() == [True, False, False]
