@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands import optout, recheck
+from pipeline.commands import optout, recheck, release
 from pipeline.commands.options import Dataset, Json
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ app = typer.Typer(
 
 app.add_typer(optout.group(), name="optout")
 recheck.mount(app)
+release.mount(app)
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 

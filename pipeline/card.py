@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from pipeline.pages import count, share, size
 from pipeline.reasons import meaning
+from pipeline.refusals import REMOVED
 from pipeline.snapshot import Snapshot
 from pipeline.stage import find
 from pipeline.store import Store
@@ -42,11 +43,18 @@ def text(store: Store, snapshot: Snapshot) -> str:
             for name, n in sorted(snapshot.dropped.items(), key=lambda item: (-item[1], item[0]))
         ],
         filters=_filters(snapshot.config, float(snapshot.clip["threshold_cos"])),
-        stored_bytes=_stored_bytes(store, snapshot),
+        stored_bytes=stored_bytes(store, snapshot),
         remote=not store.is_local,
         root=store.root,
-        extension=_extension(snapshot.config),
+        extension=extension(snapshot.config),
+        contact=contact(snapshot.config),
+        removed=sum(snapshot.dropped.get(reason, 0) for reason in REMOVED),
     )
+
+
+def contact(config: Mapping[str, Any]) -> str | None:
+    """Return where people write to be left out: the controller's address, else the one that the crawler told."""
+    return config.get("controller", {}).get("contact") or config.get("fetch", {}).get("contact") or None
 
 
 def size_category(rows: int) -> str:
@@ -66,11 +74,12 @@ def _range(folder: str, digits: int, n: int) -> str:
     return f"{folder}/{'0' * digits}" if n <= 1 else f"{folder}/{{{'0' * digits}..{last}}}"
 
 
-def _extension(config: Mapping[str, Any]) -> str:
+def extension(config: Mapping[str, Any]) -> str:
+    """Return the file name extension of the stored pictures."""
     return str(config.get("fetch", {}).get("encode_format", "jpg"))
 
 
-def _stored_bytes(store: Store, snapshot: Snapshot) -> int:
+def stored_bytes(store: Store, snapshot: Snapshot) -> int:
     """Return the bytes of the kept pictures, from the records of the decisions."""
     total = 0
     for entry in snapshot.parts:

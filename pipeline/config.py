@@ -205,6 +205,24 @@ class OptOutConfig(Section):
     replace_lost: bool = Field(True, description="A copy of a removed picture may take its place")
 
 
+class ControllerConfig(Section):
+    """Who answers for the data set; written into its papers (`tamis disclose`), where what is absent is said to be missing."""
+
+    name: str | None = Field(None, description="Name of the controller: who decides what the data set is for")
+    contact: str | None = Field(
+        None, description="Address (URL or e-mail) for requests to be left out; shown in the card"
+    )
+    representative: str | None = Field(None, description="Representative in the Union, or joint controllers")
+    dpo: str | None = Field(None, description="Contact of the data protection officer")
+    authority: str | None = Field(None, description="Supervisory authority that people may complain to")
+    purposes: str | None = Field(None, description="What the data set is made for")
+    legal_basis: str | None = Field(None, description="Legal basis, with the interests pursued where that is the basis")
+    retention: str | None = Field(None, description="How long the data set is kept")
+    transfers: str | None = Field(None, description="Transfers to third countries, and the safeguards; “none” where so")
+    security: str | None = Field(None, description="Measures that protect the data set, beside those that tamis takes")
+    url: str | None = Field(None, description="Where the data set or its page is published")
+
+
 class ClusterConfig(Section):
     """The machine or machines the run uses; results never depend on it."""
 
@@ -231,6 +249,7 @@ class Config(Section):
     copies: CopiesConfig = CopiesConfig()
     pack: PackConfig = PackConfig()
     optout: OptOutConfig = OptOutConfig()
+    controller: ControllerConfig = ControllerConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     def digest(self) -> str:

@@ -44,23 +44,30 @@ class KeptPart:
 
 
 def plan_shards(kept: Sequence[KeptPart], samples: int, size_bytes: int) -> list[list[Slice]]:
-    """Cut the kept rows of consecutive parts into shards of at most `samples` rows and about `size_bytes`.
+    """Cut the kept rows of consecutive parts into shards of at most `samples` rows and about `size_bytes`."""
+    planned = cut([(item.rows, item.bytes) for item in kept], samples, size_bytes)
+    return [[Slice(kept[at].part, low, high) for at, low, high in pieces] for pieces in planned]
 
-    A pure function of the counts: a part with more than a shard holds is cut evenly, the others stay whole.
+
+def cut(counts: Sequence[tuple[int, int]], samples: int, size_bytes: int) -> list[list[tuple[int, int, int]]]:
+    """Return each shard's pieces (part, low, high) for parts with so many kept rows and bytes.
+
+    A pure function of the counts: a part with more than a shard holds is cut evenly, the others stay whole. So a record of
+    the counts tells for ever which shard of a snapshot a row was in.
     """
-    shards: list[list[Slice]] = []
+    shards: list[list[tuple[int, int, int]]] = []
     rows_open = bytes_open = 0
-    for item in kept:
-        if item.rows == 0:
+    for at, (rows_kept, kept_bytes) in enumerate(counts):
+        if rows_kept == 0:
             continue
-        pieces = max(-(-item.rows // samples), -(-item.bytes // size_bytes), 1)
-        cuts = [item.rows * i // pieces for i in range(pieces + 1)]
+        pieces = max(-(-rows_kept // samples), -(-kept_bytes // size_bytes), 1)
+        cuts = [rows_kept * i // pieces for i in range(pieces + 1)]
         for low, high in pairwise(cuts):
-            rows, size = high - low, item.bytes * (high - low) // item.rows
+            rows, size = high - low, kept_bytes * (high - low) // rows_kept
             if not shards or rows_open + rows > samples or bytes_open + size > size_bytes:
                 shards.append([])
                 rows_open = bytes_open = 0
-            shards[-1].append(Slice(item.part, low, high))
+            shards[-1].append((at, low, high))
             rows_open, bytes_open = rows_open + rows, bytes_open + size
     return shards
 

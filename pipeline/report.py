@@ -16,6 +16,7 @@ from pipeline.reasons import meaning
 from pipeline.report_data import COS_EDGES, PX_EDGES, Facts, Work, balance, flat, gather
 from pipeline.report_galleries import SHOWN
 from pipeline.report_pictures import largest_groups, thumbnails
+from pipeline.report_requests import gather as gather_requests
 from pipeline.snapshot import Snapshot, numbers, read, require_latest
 from pipeline.store import Store
 
@@ -79,6 +80,8 @@ def build(store: Store, out: Path, number: int | None = None, searches: Sequence
         **_tables(facts),
         **_record(store, facts),
         **_drawings(facts),
+        requests=gather_requests(store),
+        erasures=_erasures(store),
         shown=shown,
         groups=groups,
         thumbs=thumbnails(store, snapshot, wanted),
@@ -96,6 +99,12 @@ def _snapshot(store: Store, number: int | None) -> Snapshot:
     if number not in have:
         raise InputError(f"{store.root}: no snapshot {number}; there are {', '.join(map(str, have)) or 'none'}")
     return read(store, number)
+
+
+def _erasures(store: Store) -> list[tuple[str, str, int]]:
+    """Return (number, day, samples) of every finished erasure."""
+    found = [json.loads(store.read(name)) for name in store.names("erasures") if name.endswith(".json")]
+    return [(f"{e['number']:06d}", str(e["utc"])[:10], len(e["uids"])) for e in found]
 
 
 def _numbers(store: Store, facts: Facts) -> dict[str, object]:

@@ -1,0 +1,169 @@
+"""From what a person names to the candidates parts that hold it: by the layouts' sorted hashes, without reading the rest."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from filters.urls import canonical_url, host, registrable_domain
+from pipeline.disclosure.packed import Reading
+from pipeline.errors import InputError
+from pipeline.identify import candidates, fetches
+from pipeline.ids import faiss_id, url_hash
+from pipeline.snapshot import numbers
+from pipeline.stage import Part, find
+from pipeline.store import Store
+
+Found = dict[bytes, set[str]]
+"""uid → keys of the candidates parts that hold it (several when inputs were laid out anew)."""
+
+
+def by_url(store: Store, url: str, reading: Reading) -> Found:
+    """Return the pairs of a URL, erased ones too: the layouts keep hashes of all URLs, sorted by domain.
+
+    Reads the footer of each layout's table, the row groups that span the domain, and the uids of those layouts' parts.
+    """
+    canonical = canonical_url(url if "://" in url else f"https://{url}")
+    if canonical is None:
+        raise InputError(f"{url!r} is not a URL")
+    dh = int.from_bytes(url_hash(registrable_domain(host(canonical))), "big")
+    uh = int.from_bytes(url_hash(canonical), "big")
+    found: Found = {}
+    for layout in records(store, "layout"):
+        uids = _known(store, layout, dh, uh, reading) if "known.parquet" in layout.files else []
+        if uids:
+            _place(store, (Part(**facts) for facts in layout.facts["parts"]), uids, found, reading)
+    return found
+
+
+def _known(store: Store, layout: Part, dh: int, uh: int, reading: Reading) -> list[bytes]:
+    uids: list[bytes] = []
+    with layout.open(store, "known.parquet") as handle:
+        file = pq.ParquetFile(handle)
+        reading.add()
+        at = file.schema_arrow.get_field_index("dh")
+        for group in range(file.metadata.num_row_groups):
+            stats = file.metadata.row_group(group).column(at).statistics
+            if stats is not None and stats.has_min_max and not stats.min <= dh <= stats.max:
+                continue
+            table = file.read_row_group(group, columns=["dh", "uh", "uid"])
+            reading.rows += table.num_rows
+            mine = pc.and_(
+                pc.equal(table["dh"], pa.scalar(dh, pa.uint64())), pc.equal(table["uh"], pa.scalar(uh, pa.uint64()))
+            )
+            uids += table["uid"].filter(mine).to_pylist()
+    return uids
+
+
+def _place(store: Store, parts: Iterable[Part], uids: Iterable[bytes], found: Found, reading: Reading) -> None:
+    asked = pa.array(sorted(uids), pa.binary(16))
+    for part in parts:
+        have = part.table(store, columns=["uid"])["uid"]
+        reading.add(len(have))
+        for uid in have.filter(pc.is_in(have, value_set=asked)).to_pylist():
+            found.setdefault(uid, set()).add(part.key)
+
+
+def by_uid(store: Store, uid: bytes, hints: Mapping[bytes, Iterable[str]], reading: Reading) -> Found:
+    """Return where a uid is.
+
+    Where tombstones name its part, nothing is searched; where an index holds it, its URL leads there; else the uids of all
+    parts are read (16 bytes a row).
+    """
+    if hinted := [part for part in hints.get(uid, ()) if part]:
+        return {uid: set(hinted)}
+    for url in _indexed_urls(store, uid, reading):
+        found = by_url(store, url, reading)
+        if uid in found:
+            return {uid: found[uid]}
+    everywhere: Found = {}
+    _place(store, candidates(store), [uid], everywhere, reading)
+    return everywhere
+
+
+def _indexed_urls(store: Store, uid: bytes, reading: Reading) -> Iterator[str]:
+    """Yield the URL that a snapshot's index has for a uid; its table is sorted by id, so one row group of it is read."""
+    wanted = faiss_id(uid)
+    for number in reversed(numbers(store)):
+        row = index_row(store, f"{number:06d}", wanted, uid, reading)
+        if row is not None and row["url"]:
+            yield row["url"]
+            return
+
+
+def index_row(store: Store, folder: str, id_: int, uid: bytes, reading: Reading) -> dict[str, Any] | None:
+    """Return the row of a uid in a snapshot's index, or None; the index is read as a file."""
+    name = f"index/{folder}/rows.parquet"
+    if not store.exists(name):
+        return None
+    with store.open(name) as handle:
+        file = pq.ParquetFile(handle)
+        reading.add()
+        at = file.schema_arrow.get_field_index("id")
+        for group in range(file.metadata.num_row_groups):
+            stats = file.metadata.row_group(group).column(at).statistics
+            if stats is not None and stats.has_min_max and not stats.min <= id_ <= stats.max:
+                continue
+            table = file.read_row_group(group, columns=["id", "key", "url", "shard", "shard_offset", "shard_bytes"])
+            reading.rows += table.num_rows
+            rows: list[dict[str, Any]] = table.filter(pc.equal(table["id"], id_)).to_pylist()
+            if rows and rows[0]["key"] == uid.hex():
+                return rows[0]
+    return None
+
+
+def by_sha256(store: Store, sha256: bytes, reading: Reading) -> Found:
+    """Return the pairs whose picture's file had this digest; reads that column of every fetch (32 bytes a row)."""
+    found: Found = {}
+    for part in candidates(store):
+        for generation in fetches(store, part.key):
+            table = generation.table(store, columns=["uid", "sha256"])
+            reading.add(table.num_rows)
+            mine = table.filter(pc.fill_null(pc.equal(table["sha256"], pa.scalar(sha256, pa.binary(32))), False))
+            for uid in mine["uid"].to_pylist():
+                found.setdefault(uid, set()).add(part.key)
+    return found
+
+
+def refused(store: Store, url: str, reading: Reading) -> list[dict[str, Any]]:
+    """Return the refusals that extraction recorded for a picture's address: these rows never became candidates."""
+    canonical = canonical_url(url if "://" in url else f"https://{url}")
+    told: list[dict[str, Any]] = []
+    for part in records(store, "extract"):
+        if "refused.parquet" not in part.files:
+            continue
+        rows = part.table(store, "refused.parquet", columns=["url", "reason", "source"])
+        reading.add(rows.num_rows)
+        mine = rows.filter(pc.fill_null(pc.equal(rows["url"], canonical), False)).to_pylist()
+        place = {"extract": part.key, "file": part.file("refused.parquet")}
+        told += [{**place, "reason": row["reason"], "source": row["source"]} for row in mine]
+    return told
+
+
+def records(store: Store, stage: str) -> Iterator[Part]:
+    """Yield the committed parts of a stage."""
+    for name in store.names(stage):
+        if name.endswith(".json"):
+            part = find(store, stage, name.rsplit("/", 1)[1].removesuffix(".json"))
+            if part is not None:
+                yield part
+
+
+def checkpoints(store: Store, snapshots: Iterable[int]) -> list[dict[str, Any]]:
+    """Return the checkpoints that drew from one of these snapshots.
+
+    A checkpoint says so in `checkpoints/<name>/lineage.json`: {"snapshot": its number, "first_step": the first step whose
+    batch came from it, "times": how often each of its samples was drawn by then, the running epoch counted in full}.
+    Training order is a pure function, so the trainer computes the steps of one sample; this file only says who saw the set.
+    """
+    wanted, told = set(snapshots), []
+    for folder in store.folders("checkpoints"):
+        name = f"{folder}/lineage.json"
+        if store.exists(name):
+            said = json.loads(store.read(name))
+            if said["snapshot"] in wanted:
+                told.append({"checkpoint": folder, **{key: said[key] for key in ("snapshot", "first_step", "times")}})
+    return told
