@@ -11,7 +11,7 @@ from pipeline.disclosure import erased, finding
 from pipeline.disclosure.finding import Found
 from pipeline.disclosure.packed import Reading, Records, in_file, spots, wanted_of
 from pipeline.errors import InputError
-from pipeline.identify import fetches
+from pipeline.search_rows import fetches
 from pipeline.ids import faiss_id
 from pipeline.registry import place
 from pipeline.snapshot import PartEntry, Snapshot, numbers, read
