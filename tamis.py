@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.report import Search
     from pipeline.run import Run
     from pipeline.snapshot import Snapshot
+    from pipeline.store import Store
 
 app = typer.Typer(
     name="tamis",
@@ -27,7 +28,14 @@ app = typer.Typer(
     help="Turns web crawls into image/text training sets that people can stand behind.",
 )
 
-app.add_typer(optout.group(), name="optout")
+
+def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
+    from index.erase import erase
+
+    return erase(store, uids)
+
+
+app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
 recheck.mount(app)
 release.mount(app)
 
@@ -238,7 +246,6 @@ def demo(
 ) -> None:
     """Crawl and ingest a little web in which every picture has a known fate, forget who asks for it, and compare."""
     from index.erase import erase
-
     from pipeline.demo.run import run_demo
 
     if not run_demo(folder, run_ingest, _demo_search, [erase], pictures=pictures, quiet=quiet):

@@ -3,19 +3,20 @@
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, InvariantError
 from pipeline.ids import faiss_id
-from pipeline.pack import shard_files
+from pipeline.pack import ERASED, shard_files
 from pipeline.snapshot import Snapshot
 from pipeline.stage import PARQUET, sha256_file
 from pipeline.store import Store
@@ -37,6 +38,7 @@ class IndexRecord:
     dimensions: int
     sha256: dict[str, str]
     clip: dict[str, Any]
+    erased: list[str] = field(default_factory=list)  # uids (hex) that were in it
 
 
 def folder(snapshot: Snapshot) -> str:
@@ -78,7 +80,9 @@ def _shards(store: Store, snapshot: Snapshot) -> Iterator[tuple[NDArray[np.float
         with store.open(names["img_emb"]) as handle:
             vectors = np.load(handle).astype(np.float32)
         with store.open(names["parquet"]) as handle:
-            yield vectors, pq.read_table(handle)
+            table = pq.read_table(handle)
+        there = pc.not_equal(table["status"], ERASED)
+        yield vectors[there.to_numpy()], table.filter(there)
 
 
 def _empty(sample: NDArray[np.float32], rows: int, store: Store, snapshot: Snapshot) -> Any:
@@ -118,15 +122,20 @@ def _id_table(ids: NDArray[np.int64], table: pa.Table, shard: int) -> pa.Table:
 
 
 def _commit(store: Store, snapshot: Snapshot, index: Any, table: pa.Table, keys: list[str]) -> IndexRecord:
-    base = folder(snapshot)
+    kind = "exact" if snapshot.rows <= EXACT_ROWS else f"IVF{index.nlist},Flat nprobe={index.nprobe}"
+    record = IndexRecord(snapshot.number, keys, kind, table.num_rows, int(index.d), {}, dict(snapshot.clip))
+    return write(store, folder(snapshot), index, table, record)
+
+
+def write(store: Store, base: str, index: Any, table: pa.Table, record: IndexRecord) -> IndexRecord:
+    """Write an index, its rows and, last, its record with their digests."""
     with store.scratch() as scratch:
         faiss.write_index(index, str(scratch / "image.faiss"))
         pq.write_table(table, scratch / "rows.parquet", row_group_size=10_000, **PARQUET)
         digests = {name: sha256_file(scratch / name) for name in ("image.faiss", "rows.parquet")}
         for name in digests:
             store.put(scratch / name, f"{base}/{name}")
-    kind = "exact" if snapshot.rows <= EXACT_ROWS else f"IVF{index.nlist},Flat nprobe={index.nprobe}"
-    record = IndexRecord(snapshot.number, keys, kind, table.num_rows, int(index.d), digests, dict(snapshot.clip))
+    record = replace(record, sha256=digests)
     store.write(f"{base}/index.json", json.dumps(asdict(record), sort_keys=True, indent=1).encode())
     return record
 

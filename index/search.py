@@ -1,5 +1,6 @@
 """Ask a data set for its nearest pictures by text, picture, URL or uid."""
 
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from pipeline.ids import faiss_id
 from pipeline.pack import read_members, shard_files
 from pipeline.snapshot import Snapshot, require_latest
 from pipeline.store import Store
+from pipeline.tombstones import Watch
+from pipeline.tombstones import read as read_tombstones
 
 if TYPE_CHECKING:
     from pipeline.clip_model import ClipModel
@@ -45,6 +48,9 @@ class Searcher:
             self.index: Any = faiss.read_index(str(local_copy(store, f"{base}/image.faiss", Path(scratch))))
         with store.open(f"{base}/rows.parquet") as handle:
             self.rows = pq.read_table(handle).combine_chunks()
+        self._watch = Watch(store)
+        self._hidden_uids: frozenset[bytes] = frozenset()
+        self._hidden: frozenset[str] = frozenset()
 
     def by_text(self, text: str, k: int) -> list[Hit]:
         """Return the pictures nearest to a text."""
@@ -65,17 +71,30 @@ class Searcher:
     def by_url(self, url: str, k: int) -> list[Hit]:
         """Return the neighbours of the data set's own picture of that URL, itself first; InputError when it has none."""
         wanted = canonical_url(url)
-        at = pc.index(self.rows["url"], wanted).as_py() if wanted else -1
-        if at < 0:
+        same = pc.equal(self.rows["url"], wanted) if wanted else None
+        at = self._first_shown(same)
+        if at is None:
             raise InputError(f"no picture of this data set (snapshot {self.snapshot.folder}) has the URL {url}")
         return self._nearest(self._stored(at), k)
 
     def by_uid(self, uid: str, k: int) -> list[Hit]:
         """Return the neighbours of a sample, itself first; InputError when the data set has none of that uid."""
-        at = pc.index(self.rows["key"], uid.lower()).as_py()
-        if at < 0:
+        at = self._first_shown(pc.equal(self.rows["key"], uid.lower()))
+        if at is None:
             raise InputError(f"no sample of this data set (snapshot {self.snapshot.folder}) has the uid {uid}")
         return self._nearest(self._stored(at), k)
+
+    def _first_shown(self, matches: pa.ChunkedArray | None) -> int | None:
+        """Return the first row that matches and is not hidden: to the one who asks, hidden is the same as unknown."""
+        hidden = self._hidden_keys()
+        found = np.flatnonzero(matches.to_numpy()) if matches is not None else ()
+        return next((int(at) for at in found if self.rows["key"][int(at)].as_py() not in hidden), None)
+
+    def _hidden_keys(self) -> frozenset[str]:
+        uids = self._watch.hidden()
+        if uids is not self._hidden_uids:
+            self._hidden_uids, self._hidden = uids, frozenset(uid.hex() for uid in uids)
+        return self._hidden
 
     def _stored(self, at: int) -> F32:
         wanted = faiss_id(bytes.fromhex(self.rows["key"][at].as_py()))
@@ -102,11 +121,33 @@ class Searcher:
             )
 
     def _nearest(self, vectors: NDArray[Any], k: int) -> list[Hit]:
-        cosines, found = self.index.search(np.ascontiguousarray(vectors, dtype=np.float32), min(k, self.rows.num_rows))
-        ids = pa.array(found[0][found[0] >= 0], pa.int64())
-        at = pc.index_in(ids, self.rows["id"].combine_chunks())
-        rows = self.rows.take(at).to_pylist()
-        return [self._hit(row, float(cos)) for row, cos in zip(rows, cosines[0], strict=False)]
+        """Return the nearest that are not hidden; asks for more while hidden ones take the places of hits."""
+        query = np.ascontiguousarray(vectors, dtype=np.float32)
+        wanted = ask = min(k, self.rows.num_rows)
+        while ask:
+            hidden = self._hidden_keys()
+            cosines, found = self.index.search(query, ask)
+            there = found[0] >= 0
+            at = pc.index_in(pa.array(found[0][there], pa.int64()), self.rows["id"].combine_chunks())
+            known = pc.is_valid(at)
+            rows = self.rows.take(at.drop_null()).to_pylist()
+            ranked = zip(rows, cosines[0][there][known.to_numpy(zero_copy_only=False)], strict=True)
+            shown = [(row, float(cos)) for row, cos in ranked if row["key"] not in hidden][:wanted]
+            if len(shown) == wanted or not there.all() or ask == self.rows.num_rows:
+                return self._hits(shown)
+            ask = min(max(2 * ask, ask + wanted), self.rows.num_rows)
+        return []
+
+    def _hits(self, shown: Sequence[tuple[dict[str, Any], float]]) -> list[Hit]:
+        hits = []
+        for row, cos in shown:
+            try:
+                hits.append(self._hit(row, cos))
+            except (tarfile.TarError, StopIteration):  # erased while we looked, or a broken shard
+                if bytes.fromhex(row["key"]) not in read_tombstones(self.store).uids():
+                    raise
+        hidden = self._hidden_keys()  # reading pictures takes its time
+        return [hit for hit in hits if hit.uid not in hidden]
 
     def _hit(self, row: dict[str, Any], cos: float) -> Hit:
         return Hit(

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from filters import rsl
 from filters.urls import host, registrable_domain
-from pipeline import ids
+from pipeline import ids, tombstones
 from pipeline.inputs import Unit, read_unit
 from pipeline.layout import empty_schema
+from pipeline.rows import blanked
 from pipeline.schema import REFUSED
 from pipeline.sightings import POLICY_URL, Counts, ReadOptions
 from pipeline.stage import PARQUET, Draft, Outcome, Stage
@@ -50,6 +51,12 @@ class _Runs:
         if self.rows >= RUN_ROWS:
             self.flush()
 
+    def hide(self, urls: set[str]) -> None:
+        """Blank the rows of URLs among those that are not yet written."""
+        if urls:
+            value_set = pa.array(sorted(urls), pa.string())
+            self.batches = [blanked(t, pc.is_in(t["url"], value_set=value_set), ("dh", "uh")) for t in self.batches]
+
     def flush(self) -> None:
         if not self.batches:
             return
@@ -67,6 +74,8 @@ def _extract(draft: Draft, unit: Unit, options: ReadOptions) -> Outcome:
     refused: list[pa.Table] = []
     policies: list[pa.Table] = []
     rows_in = 0
+    hidden = tombstones.read(draft.store)  # what was erased is not written down again
+    gone: set[str] = set()
     now = datetime.now(UTC)
     for kind, batch in read_unit(unit, options, counts):
         table = pa.Table.from_batches([batch])
@@ -80,9 +89,12 @@ def _extract(draft: Draft, unit: Unit, options: ReadOptions) -> Outcome:
         dropped.update(bad["reason"].to_pylist())
         refused.append(_refusals(bad, now))
         good = _sighting_rows(table.filter(pc.is_null(table["reason"])))
+        if hidden.position:
+            good = _without(good, hidden, gone)
         domains.update(good["dh"].to_pylist())
         sightings.add(good)
     sightings.flush()
+    captures.hide(gone)
     captures.flush()
     _write_domains(draft, domains)
     draft.table(pa.concat_tables([*refused, REFUSED.empty_table()]).combine_chunks(), "refused.parquet")
@@ -113,6 +125,13 @@ def _sighting_rows(table: pa.Table) -> pa.Table:
     table = table.append_column("tags", pa.array(np.ones(table.num_rows, np.int32)))
     schema = empty_schema("sightings")
     return table.select(schema.names).cast(schema)
+
+
+def _without(rows: pa.Table, hidden: tombstones.Tombstones, gone: set[str]) -> pa.Table:
+    """Return rows with those blanked that a tombstone hides: their uids stay, so that every row still has its fate."""
+    mask = hidden.mask(rows["uid"])
+    gone |= set(rows.filter(mask)["url"].to_pylist())
+    return blanked(rows, mask, ("dh", "uh", "uid", "tags"))
 
 
 def hash_rows(table: pa.Table) -> pa.Table:

@@ -146,7 +146,9 @@ def with_text_counts(candidates: pa.Table, scores: pa.Table, counts: pa.Table) -
     return table
 
 
-def _text_hash(value: str) -> int:
+def _text_hash(value: str | None) -> int | None:
+    if value is None:
+        return None
     return int.from_bytes(url_hash(value.casefold()), "big")
 
 
@@ -159,6 +161,7 @@ def boilerplate_stage() -> Stage:
         for part in draft.inputs:
             rows = part.table(draft.store, columns=["url", "text", "domain"])
             rows_in += rows.num_rows
+            rows = rows.filter(pc.is_valid(rows["text"]))  # rows that were erased tell nothing
             hashes = pa.array([_text_hash(t) for t in rows["text"].to_pylist()], pa.uint64())
             domains = pa.array([_text_hash(d) for d in rows["domain"].to_pylist()], pa.uint64())
             pairs = pa.table({"text": hashes, "domain": domains, "url": rows["url"]}).group_by(["text", "domain"])

@@ -98,7 +98,9 @@ def merge_equal(rows: pa.Table) -> pa.Table:
     first = np.r_[True, uids[1:] != uids[:-1]]
     for name in ("url", "text"):
         values = rows[name].combine_chunks()
-        differ = pc.not_equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
+        differ = pc.fill_null(pc.not_equal(values[1:], values[:-1]), False).to_numpy(
+            zero_copy_only=False
+        )  # null: erased
         if (differ & ~first[1:]).any():
             raise InvariantError("two different pairs share a uid; please report this")
     tags = np.add.reduceat(rows["tags"].to_numpy(), np.flatnonzero(first)).astype(np.int32)

@@ -14,15 +14,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.amendments import Amendments
 from pipeline.errors import InvariantError
 from pipeline.ids import stable_hash
+from pipeline.pieces import of_file
 from pipeline.rows import PartFiles, kept_rows
 from pipeline.snapshot import ShardEntry
-from pipeline.stage import PARQUET, sha256_file, sha256_stored
+from pipeline.stage import PARQUET
 from pipeline.store import Store
 
 _VERSION = 1
 _BLOCK = 512
+
+IN_PLACE = ("tar", "img_emb", "text_emb")
+"""Roles of the files that an erasure changes in place; their records hold the digests of their pieces too."""
+
+ERASED = "erased"
+"""Status of a sidecar's row whose sample was erased: its key and place stay, everything else is gone."""
+
+Pieces = Mapping[str, Sequence[str]]
+"""Role of a file → the digests of its pieces."""
 
 
 @dataclass(frozen=True)
@@ -108,30 +119,46 @@ def pack(store: Store, folder: str, number: int, slices: Sequence[Slice], key: s
         extension = slices[0].part.extension
         image_path = pa.array([f"{key_}.{extension}" for key_ in rows["key"].to_pylist()])
         pq.write_table(metadata.append_column("image_path", image_path), scratch / "metadata", **PARQUET)
-        digests = {role: sha256_file(scratch / role) for role in names}
+        digests = {role: of_file(scratch / role) for role in names}
         store.delete(
-            _record(folder, number)
+            record_name(folder, number)
         )  # it may speak of other bytes, if a run with other settings was killed here
         for role, name in names.items():
             store.put(scratch / role, name)
-    return _commit(store, folder, ShardEntry(number, key, rows.num_rows, digests))
+    entry = ShardEntry(number, key, rows.num_rows, {role: found.sha256 for role, found in digests.items()})
+    return _commit(store, folder, entry, {role: digests[role].pieces for role in IN_PLACE})
 
 
-def _record(folder: str, number: int) -> str:
+def record_name(folder: str, number: int) -> str:
+    """Return the name of a shard's commit record."""
     return f"shards/{folder}/{number:05d}.record"
 
 
-def _commit(store: Store, folder: str, entry: ShardEntry) -> ShardEntry:
-    store.write(_record(folder, entry.number), json.dumps(entry.__dict__, sort_keys=True).encode())
+def _commit(store: Store, folder: str, entry: ShardEntry, pieces: Pieces) -> ShardEntry:
+    record = entry.__dict__ | ({"pieces": {role: list(found) for role, found in pieces.items()}} if pieces else {})
+    store.write(record_name(folder, entry.number), json.dumps(record, sort_keys=True).encode())
     return entry
 
 
-def _committed(store: Store, folder: str, number: int, key: str) -> ShardEntry | None:
+def read_record(store: Store, folder: str, number: int) -> tuple[ShardEntry, Pieces] | None:
+    """Return a shard's commit record: its entry and the piece digests of its files by role (none in old records)."""
     try:
-        entry = ShardEntry(**json.loads(store.read(_record(folder, number))))
+        record = json.loads(store.read(record_name(folder, number)))
+        pieces = record.pop("pieces", {})
+        return ShardEntry(**record), pieces
     except (FileNotFoundError, ValueError, TypeError):
         return None
-    return entry if entry.key == key else None
+
+
+def read_pieces(store: Store, record: str, suffix: str) -> Sequence[str]:
+    """Return the piece digests that a commit record, of a shard or of a part, has for one of its files; none in old ones."""
+    pieces: Mapping[str, Sequence[str]] = json.loads(store.read(record)).get("pieces", {})
+    return pieces.get(suffix, ())
+
+
+def _committed(store: Store, folder: str, number: int, key: str) -> ShardEntry | None:
+    found = read_record(store, folder, number)
+    return found[0] if found is not None and found[0].key == key else None
 
 
 def carry_over(store: Store, old: ShardEntry, old_folder: str, folder: str, number: int) -> ShardEntry:
@@ -140,10 +167,11 @@ def carry_over(store: Store, old: ShardEntry, old_folder: str, folder: str, numb
     if _committed(store, folder, number, old.key) == entry:
         return entry
     sources = shard_files(old_folder, old.number)
-    store.delete(_record(folder, number))
+    store.delete(record_name(folder, number))
     for role, target in shard_files(folder, number).items():
         store.copy(sources[role], target)
-    return _commit(store, folder, entry)
+    record = read_record(store, old_folder, old.number)
+    return _commit(store, folder, entry, record[1] if record is not None else {})
 
 
 def remove_strangers(store: Store, folder: str, entries: Sequence[ShardEntry]) -> None:
@@ -155,7 +183,7 @@ def remove_strangers(store: Store, folder: str, entries: Sequence[ShardEntry]) -
 def strangers(store: Store, folder: str, entries: Sequence[ShardEntry]) -> list[str]:
     """Return the files in a snapshot's folders that are none of its shards'."""
     mine = {name for entry in entries for name in shard_files(folder, entry.number).values()}
-    mine |= {_record(folder, entry.number) for entry in entries}
+    mine |= {record_name(folder, entry.number) for entry in entries}
     places = [f"shards/{folder}", *(f"embeddings/{folder}/{kind}" for kind in ("img_emb", "text_emb", "metadata"))]
     return [name for place in places for name in store.names(place) if name not in mine]
 
@@ -215,9 +243,9 @@ def member(name: str, data: bytes) -> bytes:
 
 
 def member_names(handle: IO[bytes]) -> list[str]:
-    """Return the names of a tar's members in order."""
+    """Return the names of a tar's members in order, without the hidden ones that stand for erased samples."""
     with tarfile.open(fileobj=handle, mode="r|") as tar:
-        return [info.name for info in tar]
+        return [info.name for info in tar if not info.name.startswith(".")]
 
 
 def iter_samples(path: Path) -> Iterator[dict[str, Any]]:
@@ -227,8 +255,15 @@ def iter_samples(path: Path) -> Iterator[dict[str, Any]]:
     """
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at, sample = 0, cast(dict[str, Any], {})
-        while name := data[at : at + 100].rstrip(b"\0"):
+        while at < len(data):
+            name = data[at : at + 100].rstrip(b"\0")
+            if not name:  # the end, or blocks that an erasure has just wiped under our eyes
+                at = _next_header(data, at)
+                continue
             size = int(data[at + 124 : at + 135], 8)
+            if name.startswith(b"."):  # an erased sample's place: a comment, or a hidden member while it is wiped
+                at += _BLOCK + size + (-size % _BLOCK)
+                continue
             stem, extension = name.decode().split(".", 1)
             if sample and sample["__key__"] != stem:
                 yield sample
@@ -240,18 +275,28 @@ def iter_samples(path: Path) -> Iterator[dict[str, Any]]:
             yield sample
 
 
+def _next_header(data: mmap.mmap, at: int) -> int:
+    """Return the offset of the next block that is a member's header, the length of the tar when there is none."""
+    found = data.find(b"ustar", at)
+    while found >= 0 and (found - 257) % _BLOCK:
+        found = data.find(b"ustar", found + 1)
+    return found - 257 if found >= 0 else len(data)
+
+
 def read_members(data: bytes) -> dict[str, bytes]:
     """Return the members of a piece of a tar by name (tests and `verify` use it)."""
     with tarfile.open(fileobj=BytesIO(data)) as tar:
         return {m.name: f.read() for m in tar if (f := tar.extractfile(m)) is not None}
 
 
-def check_stored(store: Store, folder: str, entry: ShardEntry) -> list[str]:
-    """Return what is wrong with a shard's files: missing ones, and digests that differ."""
+def check_stored(store: Store, folder: str, entry: ShardEntry, amended: Amendments) -> list[str]:
+    """Return what is wrong with a shard's files: missing ones, and digests that differ from the recorded or amended ones."""
     wrong = []
+    record = read_record(store, folder, entry.number)
+    pieces = record[1] if record is not None and record[0].sha256 == entry.sha256 else {}
     for role, name in shard_files(folder, entry.number).items():
         if not store.exists(name):
             wrong.append(f"{name}: missing")
-        elif sha256_stored(store, name) != entry.sha256[role]:
+        elif not amended.agrees(store, name, entry.sha256[role], pieces.get(role)):
             wrong.append(f"{name}: its bytes differ from the digest in snapshot {folder}")
     return wrong

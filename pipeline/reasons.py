@@ -60,6 +60,7 @@ MEANINGS = {
     "decode_failed": "The picture's file is damaged.",
     "image_small_bytes": "The picture's file is too small to show anything.",
     "hash_listed": "The picture is on a list of pictures that must not be kept; no copy of it was made.",
+    "erased": "The picture was erased at somebody's request; its place is kept so that all counts stay true.",
     # pictures
     "embed_nonfinite": "The model gave no usable vector for the picture or its text.",
     "clip_missing": "Picture and text have no cosine.",

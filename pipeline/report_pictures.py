@@ -79,4 +79,4 @@ def _concerned(table: pa.Table, wanted: pa.Array) -> pa.Table:
 
 def _rows(store: Store, part: Way, wanted: pa.Array) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = _concerned(wide(store, part), wanted).to_pylist()
-    return rows
+    return [row for row in rows if row["url"] is not None]  # an erased row has nothing to show

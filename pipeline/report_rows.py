@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import FormatError
+from pipeline.pack import ERASED
 from pipeline.rows import PartFiles, fetched
 from pipeline.snapshot import PartEntry
 from pipeline.stage import Part, find
@@ -76,7 +77,8 @@ def wide(store: Store, part: Way) -> pa.Table:
     decide = files.decide.table(store, columns=["uid", "reason", "duplicate_of"])
     admitted = pc.is_null(joined(admit, "reason"))
     came = pc.and_(admitted, pc.is_in(uids, value_set=got["uid"].combine_chunks()))
-    ok = pc.and_(came, pc.is_null(joined(got, "reason")))
+    fate = joined(got, "reason")  # an erased picture had come; the report goes on counting it, and shows nothing of it
+    ok = pc.and_(came, pc.or_(pc.is_null(fate), pc.fill_null(pc.equal(fate, ERASED), False)))
     seen = pc.and_(ok, pc.is_in(uids, value_set=scores["uid"].combine_chunks()))
     reason = joined(decide, "reason")
     columns = {

@@ -191,3 +191,13 @@ def decode_stored(data: bytes) -> U8:
     """Decode one of our own stored pictures to u8[H,W,3] RGB."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     return np.asarray(pixels, dtype=np.uint8)
+
+
+def blanked(table: pa.Table, gone: pa.Array | pa.ChunkedArray, keep: Sequence[str]) -> pa.Table:
+    """Return a table whose rows of a mask are null in every column but those of `keep`."""
+    mask = gone.to_numpy() if isinstance(gone, pa.ChunkedArray) else gone.to_numpy(zero_copy_only=False)
+    take = pa.array(np.arange(table.num_rows), mask=mask)
+    for at, column in enumerate(table.schema):
+        if column.name not in keep:
+            table = table.set_column(at, column, table[column.name].combine_chunks().take(take))
+    return table

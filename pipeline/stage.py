@@ -13,9 +13,12 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import FormatError, InvariantError
 from pipeline.ids import stable_hash
+from pipeline.pieces import of_file
 from pipeline.store import Store, explained
 
 PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 3}
+IN_PLACE = ("tar", "npy")
+"""Endings of the files that an erasure changes in place; the others are written anew."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Part:
     facts: Mapping[str, Any] = field(default_factory=dict)  # counts that a later step or the report needs
     inputs: Sequence[str] = ()  # keys of the parts it was made from
     seconds: float = 0.0
+    pieces: Mapping[str, Sequence[str]] = field(
+        default_factory=dict
+    )  # suffix → digests of the pieces of tars and arrays
 
     def file(self, suffix: str) -> str:
         """Return the name in the store of one of the part's files; it carries a piece of the content's digest.
@@ -46,7 +52,8 @@ class Part:
 
     def to_json(self) -> bytes:
         """Return the record's bytes."""
-        return json.dumps(self.__dict__, sort_keys=True, indent=1, default=list).encode()
+        record = {name: value for name, value in self.__dict__.items() if value or name != "pieces"}
+        return json.dumps(record, sort_keys=True, indent=1, default=list).encode()
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> "Part":
@@ -140,16 +147,18 @@ def run(store: Store, stage: Stage, inputs: Sequence[Part] = ()) -> Part:
         with explained(f"{stage.name} part {key}"):
             outcome = stage.fn(draft)
         check_conservation(stage.name, key, outcome)
+        digests = {suffix: of_file(folder / suffix) for suffix in sorted(draft.suffixes)}
         part = Part(
             stage=stage.name,
             key=key,
             rows_in=outcome.rows_in,
             rows=outcome.rows,
             dropped=dict(sorted(outcome.dropped.items())),
-            files={suffix: sha256_file(folder / suffix) for suffix in sorted(draft.suffixes)},
+            files={suffix: found.sha256 for suffix, found in digests.items()},
             facts=outcome.facts,
             inputs=[p.key for p in inputs],
             seconds=round(time.monotonic() - began, 3),
+            pieces={suffix: found.pieces for suffix, found in digests.items() if suffix.endswith(IN_PLACE)},
         )
         for suffix in part.files:
             store.put(folder / suffix, part.file(suffix))

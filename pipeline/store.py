@@ -218,7 +218,7 @@ class Store:
             return True
 
     def copy(self, source: str, target: str) -> None:
-        """Give a file a second name: a hard link locally, a copy inside the object store."""
+        """Give a file a second name, at once: a hard link locally, a copy inside the object store."""
         fs, path = self._full(target)
         with explained(f"writing {self.uri(target)}"):
             if not self.is_local:
@@ -226,8 +226,9 @@ class Store:
                 return
             final = self._path(target)
             _make_dirs(final.parent)
-            final.unlink(missing_ok=True)
-            os.link(self._path(source), final)
+            with self.scratch() as scratch:
+                os.link(self._path(source), scratch / "link")
+                (scratch / "link").replace(final)
             _fsync_dir(final.parent)
 
     def delete(self, name: str) -> None:

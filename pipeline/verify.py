@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline import amendments
+from pipeline.amendments import Amendments
 from pipeline.errors import FormatError, InvariantError
-from pipeline.pack import check_stored, member_names, shard_files, strangers
+from pipeline.pack import ERASED, check_stored, member_names, shard_files, strangers
 from pipeline.snapshot import Snapshot, numbers, read
 from pipeline.stage import Part, check_conservation, sha256_stored
 from pipeline.store import Store
@@ -51,9 +53,10 @@ def verify(store: Store, note: Callable[[str], None] = lambda _: None) -> Findin
     findings = Findings()
     stages = [*FOLDERS, *store.folders("fetch")]
     by_key: dict[str, Part] = {}
+    amended = amendments.read(store)
     for stage in stages:
         note(f"records of {stage}")
-        for part in _records(store, stage, findings):
+        for part in _records(store, stage, amended, findings):
             by_key[part.key] = part
     published = numbers(store)
     keep = int(read(store, published[-1]).config["pack"]["keep_snapshots"]) if published else 0
@@ -64,11 +67,11 @@ def verify(store: Store, note: Callable[[str], None] = lambda _: None) -> Findin
         except FormatError as error:
             findings.problems.append(str(error))
             continue
-        _check_snapshot(store, snapshot, by_key, findings)
+        _check_snapshot(store, snapshot, by_key, amended, findings)
     return findings
 
 
-def _records(store: Store, stage: str, findings: Findings) -> Iterator[Part]:
+def _records(store: Store, stage: str, amended: Amendments, findings: Findings) -> Iterator[Part]:
     names = store.names(stage)
     records = {name for name in names if name.endswith(".json")}
     for record in sorted(records):
@@ -85,7 +88,7 @@ def _records(store: Store, stage: str, findings: Findings) -> Iterator[Part]:
                 findings.problems.append(
                     f"{name}: missing, though {record} names it; delete the record and run the ingest again"
                 )
-            elif sha256_stored(store, name) != sha:
+            elif not amended.agrees(store, name, sha, part.pieces.get(suffix)):
                 findings.problems.append(
                     f"{name}: its bytes differ from the digest in {record}; delete the record and run the ingest again"
                 )
@@ -95,7 +98,9 @@ def _records(store: Store, stage: str, findings: Findings) -> Iterator[Part]:
         yield part
 
 
-def _check_snapshot(store: Store, snapshot: Snapshot, by_key: dict[str, Part], findings: Findings) -> None:
+def _check_snapshot(
+    store: Store, snapshot: Snapshot, by_key: dict[str, Part], amended: Amendments, findings: Findings
+) -> None:
     say = findings.problems.append
     where = f"snapshot {snapshot.folder}"
     dropped = sum(snapshot.dropped.values())
@@ -123,11 +128,14 @@ def _check_snapshot(store: Store, snapshot: Snapshot, by_key: dict[str, Part], f
     if decided != snapshot.rows:
         say(f"{where}: decisions keep {decided} rows, the shards hold {snapshot.rows}")
     seen: list[pa.Array] = []
+    erased = 0
     for shard in snapshot.shards:
-        problems = check_stored(store, snapshot.folder, shard)
+        problems = check_stored(store, snapshot.folder, shard, amended)
         findings.problems += problems
         if not problems:
-            seen.append(_check_shard(store, snapshot, shard.number, shard.rows, say))
+            keys, gone = _check_shard(store, snapshot, shard.number, shard.rows, say)
+            seen.append(keys)
+            erased += gone
             findings.files += len(shard.sha256)
             findings.samples += shard.rows
     keys = pa.concat_arrays(seen) if seen else pa.array([], pa.string())
@@ -137,7 +145,7 @@ def _check_snapshot(store: Store, snapshot: Snapshot, by_key: dict[str, Part], f
             say(f"{where}: {len(wanted ^ set(keys.to_pylist()))} samples are decided one way and packed the other")
     if len(pc.unique(keys)) != len(keys):
         say(f"{where}: {len(keys) - len(pc.unique(keys))} samples stand in it twice")
-    _check_index(store, snapshot, len(keys), say)
+    _check_index(store, snapshot, len(keys) - erased, say)
 
 
 def _check_rows(
@@ -155,26 +163,33 @@ def _check_rows(
     return table.filter(pc.is_null(table["reason"]))["uid"].combine_chunks()
 
 
-def _check_shard(store: Store, snapshot: Snapshot, number: int, rows: int, say: Callable[[str], None]) -> pa.Array:
-    """The tar, the sidecar and both embeddings tell of the same samples in the same order."""
+def _check_shard(
+    store: Store, snapshot: Snapshot, number: int, rows: int, say: Callable[[str], None]
+) -> tuple[pa.Array, int]:
+    """The tar, the sidecar and both embeddings tell of the same samples in the same order; returns keys and erased rows.
+
+    An erased sample keeps its row in the sidecar and a vector of zeros, and has no members.
+    """
     names = shard_files(snapshot.folder, number)
     with store.open(names["parquet"]) as handle:
-        table = pq.read_table(handle, columns=["key"])
+        table = pq.read_table(handle, columns=["key", "status"])
     keys = table["key"].combine_chunks()
+    erased = pc.equal(table["status"], ERASED).to_numpy()
     with store.open(names["tar"]) as handle:
         members = member_names(handle)
     stems = list(dict.fromkeys(name.split(".", 1)[0] for name in members))
-    if stems != keys.to_pylist() or len(members) != 3 * rows:
+    living = keys.filter(pa.array(~erased)).to_pylist()
+    if stems != living or len(members) != 3 * len(living) or len(keys) != rows:
         say(f"{names['tar']}: its samples are not those of its sidecar")
     for role in ("img_emb", "text_emb"):
         with store.open(names[role]) as handle:
             vectors: Any = np.load(handle)
         norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
-        if len(vectors) != rows or not np.all(np.abs(norms - 1) < 0.01):
+        if len(vectors) != rows or not np.all(np.abs(norms - ~erased) < 0.01):
             say(
                 f"{names[role]}: {len(vectors)} vectors for {rows} samples, norms {norms.min():.3f} to {norms.max():.3f}"
             )
-    return keys
+    return keys, int(erased.sum())
 
 
 def _check_index(store: Store, snapshot: Snapshot, samples: int, say: Callable[[str], None]) -> None:

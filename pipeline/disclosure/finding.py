@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from filters.urls import canonical_url, host, registrable_domain
 from pipeline.disclosure.packed import Reading
 from pipeline.errors import InputError
-from pipeline.identify import candidates, fetches
 from pipeline.ids import faiss_id, url_hash
+from pipeline.search_rows import fetches, parts
 from pipeline.snapshot import numbers
 from pipeline.stage import Part, find
 from pipeline.store import Store
@@ -80,7 +80,7 @@ def by_uid(store: Store, uid: bytes, hints: Mapping[bytes, Iterable[str]], readi
         if uid in found:
             return {uid: found[uid]}
     everywhere: Found = {}
-    _place(store, candidates(store), [uid], everywhere, reading)
+    _place(store, parts(store, "candidates"), [uid], everywhere, reading)
     return everywhere
 
 
@@ -118,7 +118,7 @@ def index_row(store: Store, folder: str, id_: int, uid: bytes, reading: Reading)
 def by_sha256(store: Store, sha256: bytes, reading: Reading) -> Found:
     """Return the pairs whose picture's file had this digest; reads that column of every fetch (32 bytes a row)."""
     found: Found = {}
-    for part in candidates(store):
+    for part in parts(store, "candidates"):
         for generation in fetches(store, part.key):
             table = generation.table(store, columns=["uid", "sha256"])
             reading.add(table.num_rows)

@@ -11,9 +11,9 @@ from pipeline.disclosure import erased, finding
 from pipeline.disclosure.finding import Found
 from pipeline.disclosure.packed import Reading, Records, in_file, spots, wanted_of
 from pipeline.errors import InputError
-from pipeline.search_rows import fetches
 from pipeline.ids import faiss_id
 from pipeline.registry import place
+from pipeline.search_rows import fetches
 from pipeline.snapshot import PartEntry, Snapshot, numbers, read
 from pipeline.stage import Part, find
 from pipeline.store import Store

@@ -1,0 +1,1 @@
+"""From tombstones to bytes that are gone: plan, write, amend the digests, prove."""
