@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+settings.register_profile("tamis", deadline=None)  # how long an example takes says more of the machine than of the code
+settings.load_profile("tamis")
 _connect = socket.socket.connect
 
 
