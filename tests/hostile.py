@@ -95,6 +95,10 @@ body("/noindex.jpg", "noai_header", pictures.jpeg, X_Robots_Tag="max-image-previ
 body("/others-noai.jpg", None, pictures.jpeg, X_Robots_Tag="otherbot: noai")
 body("/tdm.jpg", "tdm_reserved", pictures.jpeg, tdm_reservation="1", tdm_policy="https://example.org/terms")
 body("/tdm-free.jpg", None, pictures.jpeg, tdm_reservation="0")
+body("/usage.jpg", "training_reserved", pictures.jpeg, Content_Usage="search=y, train-ai=n;why=ours")
+body("/usage-free.jpg", None, pictures.jpeg, Content_Usage="train-ai=y")
+body("/usage-unclear.jpg", "signal_unclear", pictures.jpeg, Content_Usage="Train-AI=n")
+redirect("/usage-hop", "training_reserved", "/good.jpg", Content_Usage="train-ai=n")
 redirect("/noai-hop", "noai_header", "/good.jpg", X_Robots_Tag="noimageai")
 # Redirects
 redirect("/moved", None, "/good.jpg")
