@@ -25,8 +25,8 @@ from pipeline.registry.suppression import Suppression
 from pipeline.stage import Part, find
 from pipeline.store import Store
 
-PROPOSE_COS: Final = 0.85
-"""Pictures whose embeddings are at least this near are shown to a person, never hidden by themselves."""
+PROPOSE_COS: Final = 0.8
+"""Pictures whose embeddings are at least this near are shown to a person, never hidden by themselves; as copies.neighbour_cos."""
 PROPOSE_MOST: Final = 20
 URLS: Final = ("url", "url_prefix", "host", "domain")
 _CANDIDATES: Final = ["uid", "url", "text", "page_url", "domain"]

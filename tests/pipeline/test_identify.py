@@ -204,7 +204,7 @@ def test_look_alikes_are_only_proposed_and_a_person_settles_them(store: Store, c
         settle(store, registry, out["id"], confirm=[bytes(16)])
     done = json.loads(tamis("optout", "confirm-match", store.root, out["id"], mine, "--reject-all", "--json").stdout)
     assert (done["state"], done["open"]) == ("tombstoned", [])
-    assert [bytes(uid).hex() for uid in tombstones.read(store).uids()] == [mine.rstrip("0") or mine]
+    assert [bytes(uid).ljust(16, b"\0").hex() for uid in tombstones.read(store).uids()] == [mine]
     assert {match.state for match in registry.matches(out["id"])} <= {"confirmed", "rejected"}
     again = json.loads(tamis("optout", "confirm-match", store.root, out["id"], mine, "--json").stdout)
     assert again["state"] == "tombstoned"
