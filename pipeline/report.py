@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import figures
+from pipeline import amendments, figures
 from pipeline.config import keys
 from pipeline.errors import InputError
 from pipeline.pack import shard_files
@@ -103,8 +103,7 @@ def _snapshot(store: Store, number: int | None) -> Snapshot:
 
 def _erasures(store: Store) -> list[tuple[str, str, int]]:
     """Return (number, day, samples) of every finished erasure."""
-    found = [json.loads(store.read(name)) for name in store.names("erasures") if name.endswith(".json")]
-    return [(f"{e['number']:06d}", str(e["utc"])[:10], len(e["uids"])) for e in found]
+    return [(f"{found.number:06d}", found.utc[:10], len(found.uids)) for found in amendments.erasures(store)]
 
 
 def _numbers(store: Store, facts: Facts) -> dict[str, object]:

@@ -1,52 +1,25 @@
 """What was hidden and what was erased, and by when: tombstone files and the records of finished erasures."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline import tombstones
-from pipeline.errors import FormatError
+from pipeline import amendments, tombstones
+from pipeline.amendments import Erasure
 from pipeline.store import Store
 
-FOLDER = "erasures"
 
-
-@dataclass(frozen=True)
-class Erasure:
-    """What this package needs to know of a finished erasure."""
-
-    number: int
-    name: str
-    utc: str
-    uids: frozenset[bytes]
-    origins: frozenset[str]  # recorded digests of the files whose bytes it changed
-
-
-def erasures(store: Store) -> list[Erasure]:
-    """Return the finished erasures, oldest first."""
-    found = []
-    for name in store.names(FOLDER):
-        stem = name.rsplit("/", 1)[1].removesuffix(".json")
-        if not stem.isdigit():
-            continue
-        try:
-            raw: dict[str, Any] = json.loads(store.read(name))
-            uids = frozenset(bytes.fromhex(uid) for uid in raw["uids"])
-            origins = frozenset(change["origin"] for change in raw["changes"])
-            found.append(Erasure(int(raw["number"]), name, str(raw["utc"]), uids, origins))
-        except (ValueError, TypeError, KeyError) as error:
-            raise FormatError(f"{store.uri(name)}: not the record of an erasure ({error})") from error
-    return sorted(found, key=lambda erasure: erasure.number)
+def uids_of(erasure: Erasure) -> set[bytes]:
+    """Return the uids that an erasure erased."""
+    return {bytes.fromhex(uid) for uid in erasure.uids}
 
 
 def erased_in(store: Store) -> dict[bytes, Erasure]:
     """Return uid → the erasure that erased it first."""
     first: dict[bytes, Erasure] = {}
-    for erasure in erasures(store):
-        for uid in erasure.uids:
+    for erasure in amendments.erasures(store):
+        for uid in uids_of(erasure):
             first.setdefault(uid, erasure)
     return first
 

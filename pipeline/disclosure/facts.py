@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from filters.signal import Mechanism
+from pipeline import amendments
 from pipeline.card import contact, stored_bytes
 from pipeline.config import ControllerConfig
 from pipeline.disclosure import erased
@@ -18,6 +20,27 @@ from pipeline.store import Store
 
 CRAWLED: Final = ("warc", "wat", "html")
 """Kinds of inputs that are pages; the others are lists of addresses that somebody else made."""
+
+
+_SAYS: Final[Mapping[Mechanism, str]] = {
+    "robots.txt": "robots.txt (RFC 9309) for `{token}` and for all",
+    "proxy-token": "robots.txt that shuts out a crawler for training data",
+    "content-signal": "Content-Signal in robots.txt",
+    "aipref-robots": "Content-Usage in robots.txt (AIPREF)",
+    "aipref-header": "Content-Usage in HTTP headers (AIPREF)",
+    "rsl": "machine-readable licences (RSL)",
+    "ai.txt": "ai.txt",
+    "trust.txt": "trust.txt",
+    "x-robots-tag": "X-Robots-Tag: {names}",
+    "meta-robots": "robots meta tags: {names}",
+    "tdmrep.json": "tdmrep.json (TDMRep)",
+    "tdm-header": "TDM reservation headers (TDMRep)",
+    "tdm-meta": "TDM reservation meta tags (TDMRep)",
+    "iptc-plus": "data mining rights in the picture's own file (IPTC, PLUS)",
+    "xmp-tdm": "TDM reservation in the picture's own file",
+    "c2pa": "training and mining assertions in the picture's own file (C2PA, CAWG)",
+}
+"""Each mechanism in words; the order is that of the papers."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +78,18 @@ class Facts:
 
     @property
     def honours(self) -> list[str]:
-        """Return the statements that this data set's run was set to obey."""
-        told, fetch = signals(self.snapshot), self.config.get("fetch", {})
-        files = (
-            [f"robots.txt (RFC 9309) for {told.get('user_agent_token')}", "tdmrep.json (TDMRep)"]
-            if fetch.get("robots", True)
-            else []
-        )
-        names = ", ".join(told.get("disallowed", []))
-        files += ["TDM reservation headers and meta tags (TDMRep)"]
-        files += [f"X-Robots-Tag and robots meta tags: {names}"] if names else []
+        """Return the statements that this snapshot's run was set to obey."""
+        told = signals(self.snapshot)
+        off = {*told.get("off", ()), *(() if told.get("proxy_tokens", True) else ("proxy-token",))}
+        off |= set() if told.get("robots", True) else {"robots.txt", "tdmrep.json"}
+        lines = [says for mechanism, says in _SAYS.items() if mechanism not in off]
+        names = ", ".join(told.get("disallowed", ()))
+        token = told.get("user_agent_token", "")
         if self.config.get("optout", {}).get("lists", True):
-            files += ["requests of persons and lists, before fetching and after decoding"]
-        if "signals" in self.config:
-            off = ", ".join(self.config["signals"].get("off", []))
-            also = "Content-Signal, AIPREF, RSL, ai.txt, trust.txt, rights fields in the pictures' own metadata"
-            files += [also + (f" (not: {off})" if off else "")]
-        return files
+            lines.append(
+                "requests of persons, and lists of addresses, sites and hashes, before fetching and after decoding"
+            )
+        return [line.format(names=names, token=token) for line in lines]
 
 
 def gather(store: Store, snapshot: Snapshot, registry: Registry | None) -> Facts:
@@ -87,7 +105,7 @@ def gather(store: Store, snapshot: Snapshot, registry: Registry | None) -> Facts
         name: snapshot.config.get("controller", {}).get(name) or None for name in ControllerConfig.model_fields
     }
     events = list(_events(store))
-    erasures = erased.erasures(store)
+    erasures = amendments.erasures(store)
     return Facts(
         name=store.root.rstrip("/").rsplit("/", 1)[-1],
         snapshot=snapshot,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import amendments
 from pipeline.disclosure import erased, finding
 from pipeline.disclosure.finding import Found
 from pipeline.disclosure.packed import Reading, Records, in_file, spots, wanted_of
@@ -234,10 +235,10 @@ def _tell_removal(store: Store, told: dict[bytes, dict[str, Any]]) -> None:
         if row["uid"] in told:
             stone = {"file": name, "request": row["request"], "lifted": row["lifted"]}
             told[row["uid"]]["tombstones"].append(stone)
-    for erasure in erased.erasures(store):
-        for uid in erasure.uids & told.keys():
+    for erasure in amendments.erasures(store):
+        for uid in erased.uids_of(erasure) & told.keys():
             told[uid]["erased"] = True
-            told[uid]["erasures"].append({"file": erasure.name, "utc": erasure.utc})
+            told[uid]["erasures"].append({"file": amendments.name(erasure.number), "utc": erasure.utc})
     for uid in hidden & told.keys():
         told[uid]["hidden"] = True
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
+from pipeline import amendments
 from pipeline.disclosure import erased
 from pipeline.disclosure.packed import Records, holds_any, wanted_of
 from pipeline.errors import FormatError, InputError
@@ -82,14 +83,12 @@ def register(
 
 def chosen(store: Store, number: int | None) -> Snapshot:
     """Return the snapshot of that number, the newest where there is none; InputError when its shards are gone."""
-    if number is None:
-        return require_latest(store)
     have = numbers(store)
-    if number not in have:
+    if number is not None and number not in have:
         raise InputError(f"{store.root}: no snapshot {number}; there are {', '.join(map(str, have)) or 'none'}")
-    snapshot = read(store, number)
+    snapshot = require_latest(store) if number is None else read(store, number)
     if snapshot.shards and not store.exists(shard_files(snapshot.folder, snapshot.shards[0].number)["tar"]):
-        raise InputError(f"{store.root}: the shards of snapshot {number} have expired; release a newer one")
+        raise InputError(f"{store.root}: the shards of snapshot {snapshot.number} have expired; take a newer one")
     return snapshot
 
 
@@ -122,7 +121,7 @@ def _recipient(connection: Connection, name: str, contact: str) -> str:
 
 def shard_list(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
     """Return a snapshot's shards with the digests of their files as they are now; what an erasure changed is read again."""
-    changed = frozenset(origin for erasure in erased.erasures(store) for origin in erasure.origins)
+    changed = {change.origin for erasure in amendments.erasures(store) for change in erasure.changes}
 
     def now(entry: ShardEntry, role: str, name: str) -> str:
         return sha256_stored(store, name) if entry.sha256[role] in changed else entry.sha256[role]
@@ -158,7 +157,7 @@ def manifest(
 
     `min_safe_snapshot`: copies of snapshots before that number, taken earlier, hold samples that were removed since.
     """
-    erasures = erased.erasures(store)
+    erasures = amendments.erasures(store)
     return {
         "format": FORMAT,
         "released_utc": clock.text(clock.now_utc()),

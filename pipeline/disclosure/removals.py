@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping, Set
 from typing import Any
 
+from pipeline import amendments
+from pipeline.amendments import Erasure
 from pipeline.disclosure import erased
 from pipeline.disclosure.packed import Records, kept_of, wanted_of
 from pipeline.snapshot import numbers, read
@@ -31,7 +33,7 @@ def publish(store: Store, salt: str) -> list[str]:
     A file is never changed once it is there: holders read what is new by number.
     """
     new = []
-    for erasure in erased.erasures(store):
+    for erasure in amendments.erasures(store):
         name = f"{FOLDER}/{erasure.number:06d}.ndjson"
         if not store.exists(name):
             store.create(name, _file(store, erasure, salt).encode())
@@ -42,8 +44,8 @@ def publish(store: Store, salt: str) -> list[str]:
     return new
 
 
-def _file(store: Store, erasure: erased.Erasure, salt: str) -> str:
-    last = _last_snapshots(store, erasure.uids)
+def _file(store: Store, erasure: Erasure, salt: str) -> str:
+    last = _last_snapshots(store, erased.uids_of(erasure))
     rows = sorted((digest(uid, salt), number) for uid, number in last.items())  # their order tells nothing
     head = {"format": FORMAT, "number": erasure.number, "date": erasure.utc[:10], "salt": salt, "rows": len(rows)}
     lines: list[Mapping[str, Any]] = [head, *({"digest": told, "last_snapshot": number} for told, number in rows)]
