@@ -77,8 +77,10 @@ def mount(app: typer.Typer, derived: "Sequence[Callable[[Store, frozenset[bytes]
     def apply(dataset: Dataset, again: Again = False, registry_url: RegistryUrl = None, as_json: Json = False) -> None:
         """Erase what is hidden, in every store; run it again after any interruption."""
         from pipeline.erasure.apply import apply as run
+        from pipeline.identify import take_up_lists
 
         store, registry = opened(dataset, registry_url)
+        take_up_lists(store, registry)  # imported lists have not been looked for in the data set before
         done = run(store, registry, derived=derived, progress=_progress(as_json), again=again)
         if as_json:
             facts = {

@@ -81,10 +81,11 @@ def apply(
         stones = tombstones.read(store)
         done = set() if again else {bytes.fromhex(uid) for uid in amendments.read(store).uids}
         pending = [row for row in stones.table().to_pylist() if row["uid"] not in done]
-        if pending:
+        refused = _refused(registry) if registry is not None else {}
+        if pending or refused:
             if registry is not None:
                 _remember(store, registry, pending)
-            plan = _plan(store, pending)
+            plan = _plan(store, pending, refused)
             plans.keep(store, plan)
             _finish(store, plan, derived, applied, progress)
         if registry is not None:
@@ -102,19 +103,31 @@ def _remember(store: Store, registry: "Registry", rows: Sequence[Mapping[str, An
         seal_needles(registry, request, secrets)
 
 
-def _plan(store: Store, rows: Sequence[Mapping[str, Any]]) -> Plan:
+def _refused(registry: "Registry") -> dict[str, set[str]]:
+    """Return request → addresses of rows that the page had refused already: they have no uid, only their evidence is kept."""
+    found: dict[str, set[str]] = {}
+    for request in registry.requests("tombstoned"):
+        for match in registry.matches(request.id, "confirmed"):
+            url = (match.secret or {}).get("url")
+            if match.part == "" and url:
+                found.setdefault(request.id, set()).add(url)
+    return found
+
+
+def _plan(store: Store, rows: Sequence[Mapping[str, Any]], refused: Mapping[str, set[str]]) -> Plan:
     parts: dict[bytes, set[str]] = {}
     for row in rows:
         parts.setdefault(row["uid"], set()).add(row["part"])
     uids = sorted(parts)
     wanted = Wanted(pa.array(uids, pa.binary(16)), {part for found in parts.values() for part in found if part})
+    wanted.urls.update(url for urls in refused.values() for url in urls)
     found = find_all(store, wanted)
     find_shards(store, uids, found)
     return Plan(
         number=max((erasure.number for erasure in amendments.erasures(store)), default=0) + 1,
         utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         uids={uid.hex(): sorted(parts[uid]) for uid in uids},
-        requests=sorted({row["request"] for row in rows}),
+        requests=sorted({row["request"] for row in rows} | set(refused)),
         tasks=found.tasks,
         counts=dict(sorted(found.counts.items())),
         removed=sorted(found.removed),

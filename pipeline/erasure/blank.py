@@ -4,6 +4,7 @@ So no count, key, record or snapshot changes. Tables are written anew as whole f
 statistics or dictionaries.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.lib import format as npy
 
 from pipeline.erasure.tar_erase import FileWriter
+from pipeline.errors import FormatError
 from pipeline.pack import ERASED
 from pipeline.rows import blanked
 from pipeline.stage import PARQUET
+
+_NPY = re.compile(rb"'descr': '(?P<descr>[^']+)', 'fortran_order': False, 'shape': \((?P<shape>[\d, ]*)\)")
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,25 @@ def blank_table(source: IO[bytes], target: Path, rows: Sequence[int], role: str)
             low += table.num_rows
 
 
+def array_layout(handle: IO[bytes]) -> tuple[int, int]:
+    """Return where the rows of a .npy file begin, and the bytes of one.
+
+    numpy's own reader parses the header as Python, and CPython 3.11 fails at that now and then when threads do it side by
+    side ("AST constructor recursion depth mismatch").
+    """
+    handle.seek(0)
+    version = handle.read(8)
+    length = int.from_bytes(handle.read(2 if version[6:7] == b"\1" else 4), "little")
+    found = _NPY.search(handle.read(length))
+    if not version.startswith(b"\x93NUMPY") or found is None:
+        raise FormatError("not a .npy file with its rows one after the other; nothing of it was erased")
+    sides = [int(side) for side in found["shape"].replace(b" ", b"").split(b",") if side]
+    return handle.tell(), int(np.prod(sides[1:])) * np.dtype(found["descr"].decode()).itemsize
+
+
 def array_regions(handle: IO[bytes], rows: Sequence[int]) -> list[tuple[int, int]]:
     """Return where some rows of a .npy file are, as (offset, length) in bytes; neighbours are joined."""
-    version = npy.read_magic(handle)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, kind = read(handle)
-    begin, width = handle.tell(), int(np.prod(shape[1:])) * kind.itemsize
+    begin, width = array_layout(handle)
     regions: list[tuple[int, int]] = []
     for row in sorted(rows):
         offset = begin + row * width

@@ -10,9 +10,8 @@ ANCHOR_BYTES = 8
 """Shortest string that is looked for: shorter ones stand everywhere by chance."""
 BLOCK_BYTES = 4 << 20
 
-_FEW = 8  # up to here one search a string is faster
+_FEW = 2  # up to here one search a string is faster
 _TABLE_BITS = 20
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing (Knuth, TAOCP 3, §6.4)
 
 Hit = tuple[int, int]
 """Number of the string, and where it begins."""
@@ -52,7 +51,7 @@ class Finder:
                 yield from self._aligned(view, np.frombuffer(view, "<u8", count, shift), shift)
 
     def _aligned(self, view: memoryview, words: NDArray[np.uint64], shift: int) -> Iterator[Hit]:
-        likely = np.flatnonzero(self._table[_slots(words)])
+        likely = np.flatnonzero(self._table.take(_slots(words), mode="clip"))
         at = np.searchsorted(self._anchors, words[likely])
         sure = likely[self._anchors[np.minimum(at, len(self._anchors) - 1)] == words[likely]]
         for word in sure.tolist():
@@ -75,5 +74,6 @@ class Finder:
             begin += len(data) - len(rest)
 
 
-def _slots(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return (words * _SPREAD) >> np.uint64(64 - _TABLE_BITS)
+def _slots(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the place in the table of eight bytes: their last twenty bits, as cheap as it gets."""
+    return (words >> np.uint64(64 - _TABLE_BITS)).view(np.int64)

@@ -16,9 +16,8 @@ from pipeline.ids import url_hash
 from pipeline.pack import ERASED
 from pipeline.stage import Part, find
 from pipeline.store import Store
+from pipeline.verify import FOLDERS
 
-STAGES = ("extract", "layout", "candidates", "texts", "boilerplate", "admit", "permission", "embed", "scores", "copies",
-          "judge", "keepers", "decide")  # fmt: skip
 _BY_UID = {"texts": {"parquet": "texts"}, "embed": {"parquet": "embed"}, "scores": {"parquet": "scores"},
            "judge": {"copies.parquet": "members"}}  # fmt: skip
 
@@ -75,7 +74,7 @@ def find_all(store: Store, wanted: Wanted) -> Found:
         _fetches(store, key, wanted, found)
     for part in records(store, "extract"):
         _extract(store, part, wanted, found)
-    for stage in (*STAGES, *(f"fetch/{key}" for key in candidates)):
+    for stage in (*FOLDERS, *(f"fetch/{key}" for key in candidates)):
         found.removed += _strays(store, stage)
     return found
 

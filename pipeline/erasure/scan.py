@@ -2,6 +2,7 @@
 
 import gzip
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.lib import format as npy
 
 from filters.perceptual import PDQ_MAX_DISTANCE
+from pipeline.erasure.blank import array_layout
 from pipeline.erasure.finder import Finder
 from pipeline.erasure.needles import Needles
 from pipeline.pack import shard_files
@@ -162,29 +163,34 @@ class _File:
 
     def _array(self) -> None:
         with self.store.open(self.name) as handle:
-            version = npy.read_magic(handle)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, kind = read(handle)
-            width = max(1, int(np.prod(shape[1:])) * kind.itemsize)
+            _, width = array_layout(handle)
             owners: list[str] | None = None
             for number, at in self.finder.find_in(handle):
                 owners = _rows_of_array(self.store, self.name) if owners is None else owners
-                row = at // width
+                row = at // max(1, width)
                 owner = owners[row] if row < len(owners) else None
                 self.scan.hit(self.finder.strings[number], self.name, f"row {row}", owner, owned=owner is not None)
 
     def _tar(self) -> None:
         needles = self.scan.needles
+        begins, stems, extensions = [], [], []
         with self.store.open(self.name) as handle:
-            for stem, extension, data in _members(handle):
+            for offset, stem, extension, size in _members(handle):
+                begins.append(offset)
+                stems.append(stem)
+                extensions.append(extension)
                 if stem in needles.uids:
                     place = f"member {stem}.{extension}"
                     self.scan.findings.append(Finding(self.name, place, "a member of an erased sample", stem))
-                for number, at in self.finder.find(data):
-                    place = f"member {stem}.{extension}, byte {at}"
-                    self.scan.hit(self.finder.strings[number], self.name, place, stem or None, owned=bool(stem))
-                if needles.stored and extension not in ("txt", "json"):
-                    self._picture(stem, data)
+                if needles.stored and size and extension not in ("txt", "json"):
+                    handle.seek(offset + _BLOCK)
+                    self._picture(stem, handle.read(size))
+            handle.seek(0)
+            for number, at in self.finder.find_in(handle):
+                which = bisect_right(begins, at) - 1
+                stem, extension = (stems[which], extensions[which]) if which >= 0 else ("", "")
+                place = f"member {stem}.{extension}, byte {at}"
+                self.scan.hit(self.finder.strings[number], self.name, place, stem or None, owned=bool(stem))
 
     def _picture(self, stem: str, data: bytes) -> None:
         digest = sha256(data).hexdigest()
@@ -225,17 +231,18 @@ def _hits(column: pa.Array, finder: Finder) -> Iterator[tuple[int, bytes]]:
                 yield row, string
 
 
-def _members(handle: IO[bytes]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (stem, extension, bytes) of everything in a tar: hidden members and comments, without a stem, and what follows."""
+def _members(handle: IO[bytes]) -> Iterator[tuple[int, str, str, int]]:
+    """Yield (offset, stem, extension, bytes) of everything in a tar; what is hidden or behind the end has no stem."""
+    at = 0
     while header := handle.read(_BLOCK):
-        if header[257:262] != b"ustar":
-            yield "", "", header.strip(b"\0") + b"\0"  # zeros behind the end, or bytes that are none of a tar
-            continue
+        if header[257:262] != b"ustar":  # zeros behind the end
+            yield at, "", "", 0
+            return
         size = int(header[124:135], 8)
-        data = handle.read(size + -size % _BLOCK)
-        name = header[:100].rstrip(b"\0").decode("utf-8", "replace")
-        stem, _, extension = name.partition(".")
-        yield stem, extension, data[:size]
+        stem, _, extension = header[:100].rstrip(b"\0").decode("utf-8", "replace").partition(".")
+        yield at, stem, extension, size
+        at += _BLOCK + size + -size % _BLOCK
+        handle.seek(at)
 
 
 def _rows_of_array(store: Store, name: str) -> list[str]:

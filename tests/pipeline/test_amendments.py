@@ -48,7 +48,6 @@ def test_stages_keep_the_pieces_of_tars_and_arrays_alone(store: Store) -> None:
     assert find(store, "embed", part.key) == part
     without = Part("embed", "k", 1, 1)
     assert b"pieces" not in without.to_json()
-    assert Part.from_json(without.to_json(), "here") == without
 
 
 def test_expected_is_the_record_until_an_erasure_says_otherwise(store: Store) -> None:
@@ -85,5 +84,5 @@ def test_an_erasure_is_written_once(store: Store) -> None:
 
 def test_a_damaged_record_of_an_erasure_is_named(store: Store) -> None:
     store.write("erasures/00000001.json", b"{}")
-    with pytest.raises(FormatError, match="erasures/00000001.json: not the record of an erasure"):
+    with pytest.raises(FormatError, match=r"erasures/00000001\.json: not the record of an erasure"):
         amendments.read(store)

@@ -26,8 +26,8 @@ from tests.tiny import tamis
 Fresh = Callable[[str], Store]
 
 
-def run(store: Store, **more: bool) -> Applied:
-    return apply(store, derived=[erase_from_index], **more)
+def run(store: Store) -> Applied:
+    return apply(store, derived=[erase_from_index])
 
 
 def some(store: Store, count: int = 5) -> list[bytes]:
@@ -67,7 +67,8 @@ def test_everything_else_is_as_it_was_and_verify_agrees(fresh: Fresh) -> None:
         for entry in read(store, number).shards:
             name = shard_files(f"{number:06d}", entry.number)["tar"]
             path, old = store.local(name), same.local(name)
-            assert path is not None and old is not None
+            assert path is not None
+            assert old is not None
             living = {key: data for key, data in shard_readers.read_ours(old).items() if key not in keys}
             for reader in shard_readers.FAST:
                 assert reader(path) == living

@@ -19,7 +19,7 @@ def naive(strings: list[bytes], data: bytes) -> set[tuple[int, int]]:
     return found
 
 
-@pytest.mark.parametrize("count", [0, 1, 8, 9, 300])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 300])
 def test_it_finds_what_a_search_for_each_finds(count: int) -> None:
     rng = random.Random(count)
     strings = list({bytes(rng.choices(b"abc", k=rng.randint(8, 14))) for _ in range(count)})
@@ -27,7 +27,7 @@ def test_it_finds_what_a_search_for_each_finds(count: int) -> None:
     assert set(Finder(strings).find(data)) == naive(strings, data)
 
 
-@pytest.mark.parametrize("count", [3, 40])
+@pytest.mark.parametrize("count", [2, 40])
 @pytest.mark.parametrize("size", [20, 64, 100_000])
 def test_strings_across_two_blocks_are_found_once(count: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finder, "BLOCK_BYTES", size)

@@ -16,6 +16,7 @@ from pipeline.erasure.prove import check_report, verify
 from pipeline.errors import FormatError, InputError
 from pipeline.registry.registry import Registry
 from pipeline.registry.requests import Match
+from pipeline.stage import sha256_stored
 from pipeline.store import Store
 from tests import erasing
 from tests.tiny import tamis
@@ -185,3 +186,25 @@ def test_of_two_requests_the_clean_one_is_closed_and_the_other_is_not(fresh: Fre
     ]
     with pytest.raises(InputError, match="is closed; what can be verified is erased"):
         verify(store, registry, clean)
+
+
+def test_a_request_that_means_only_what_a_page_refused_loses_that_evidence(fresh: Fresh) -> None:
+    store = fresh("set")
+    registry = Registry.open(store)
+    url = "http://refusing.example/never-taken.jpg"
+    (name,) = (n for n in store.names("extract") if "refused.parquet" in n and pq.read_table(store.uri(n)).num_rows)
+    old = pq.read_table(store.uri(name))
+    table = old.set_column(0, "url", pa.array([url]))
+    record = json.loads(store.read(f"{name.split('.')[0]}.json"))
+    pq.write_table(table, store.uri(name))  # as if that page had shown another picture
+    record["files"]["refused.parquet"] = sha256_stored(store, name)
+    renamed = f"{name.split('.')[0]}.{record['files']['refused.parquet'][:8]}.refused.parquet"
+    Path(store.uri(name)).rename(store.uri(renamed))
+    store.write(f"{name.split('.')[0]}.json", json.dumps(record).encode())
+    asked = registry.add("url", url)
+    registry.add_matches(asked.id, [Match(b"\1" * 16, "", "url", secret={"url": url})])
+    registry.advance(asked.id, "identified")
+    registry.advance(asked.id, "tombstoned")
+    assert [erasure.counts for erasure in apply(store, registry).erasures] == [{"refused": 1}]
+    assert verify(store, registry).closed == [asked.id]
+    assert erasing.problems(store) == []
