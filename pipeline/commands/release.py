@@ -200,20 +200,20 @@ def disclose(
     """Write the papers: Croissant metadata, the table of domains, the EU summary, the record of processing, the public notice."""
     from pipeline.disclosure.disclose import disclose as write
     from pipeline.disclosure.lineage import registry_of
-    from pipeline.disclosure.papers import ropa
+    from pipeline.disclosure.papers import missing
     from pipeline.disclosure.releases import chosen
     from pipeline.store import Store
 
     store = Store.open_url(dataset)
     written, facts = write(store, chosen(store, snapshot), registry_of(store, registry_url), out, sme)
-    missing = ropa(facts)["missing"]
+    absent = missing(facts)
     if as_json:
-        print(json.dumps({"written": written, "missing": missing}, indent=1))
+        print(json.dumps({"written": written, "missing": absent}, indent=1))
         return
     for name in written:
         print(name if out is not None else store.uri(name))
-    if missing:
-        print("missing in the configuration: " + ", ".join(missing))
+    if absent:
+        print("missing in the configuration: " + ", ".join(absent))
 
 
 def mount(app: typer.Typer) -> None:

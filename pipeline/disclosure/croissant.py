@@ -65,7 +65,7 @@ def croissant(store: Store, facts: Facts) -> dict[str, Any]:
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "name": facts.name,
-        "description": f"{count(snapshot.rows)} pictures with their texts, sifted from {count(snapshot.rows_in)} found in a crawl.",
+        "description": f"{count(facts.rows)} pictures with their texts, sifted from {count(snapshot.rows_in)} found in a crawl.",
         "conformsTo": list(CONFORMS_TO),
         "version": f"{snapshot.number}.0.0",
         "license": "No licence to the pictures and texts is given; they belong to those who made them.",

@@ -67,6 +67,11 @@ class Facts:
         return self.snapshot.config
 
     @property
+    def rows(self) -> int:
+        """Return the pairs that are in it now: those of the snapshot without what was erased since."""
+        return self.snapshot.rows - self.domains.removed
+
+    @property
     def contact(self) -> str | None:
         """Return where people write to be left out."""
         return contact(self.config)

@@ -1,5 +1,6 @@
 """Where a sample is or was: every stage's key, its place in each snapshot's shards, who got it, and what became of it."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from pipeline import amendments
 from pipeline.disclosure import erased, finding
 from pipeline.disclosure.finding import Found
 from pipeline.disclosure.packed import Reading, Records, in_file, spots, wanted_of
+from pipeline.disclosure.releases import read_manifest, releases
 from pipeline.errors import InputError
 from pipeline.ids import faiss_id
 from pipeline.registry import place
@@ -101,13 +103,16 @@ def _trace(store: Store, found: Found, registry: "Registry | None", reading: Rea
         entries = [entry for snapshot in snapshots for entry in snapshot.parts if entry.candidates == key]
         _tell_part(store, key, sorted(uids), entries, told, reading)
     records = Records(store, reading)
-    released = _releases(registry)
+    released = _releases(store, registry)
     for snapshot in snapshots:
-        _tell_snapshot(records, snapshot, wanted, released.get(snapshot.number, []), told)
+        _tell_snapshot(records, snapshot, wanted, told)
     _tell_removal(store, told)
-    for sample in told.values():
+    erased_by = {uid: erasure.number for uid, erasure in erased.erased_in(store).items()}
+    for uid, sample in told.items():
         packed_in = [place_["number"] for place_ in sample["snapshots"] if place_["shard"]]
-        sample["releases"] = [release for number in packed_in for release in released.get(number, [])]
+        given = [release for number in packed_in for release in released.get(number, [])]
+        # a release that was made after the erasure had the place of the sample and nothing of it
+        sample["releases"] = [release for release in given if release["erasures"] < erased_by.get(uid, sys.maxsize)]
         sample["checkpoints"] = finding.checkpoints(store, packed_in)
     return list(told.values())
 
@@ -194,7 +199,6 @@ def _tell_snapshot(
     records: Records,
     snapshot: Snapshot,
     wanted: Mapping[str, frozenset[bytes]],
-    released: Sequence[Mapping[str, Any]],
     told: dict[bytes, dict[str, Any]],
 ) -> None:
     """Tell of a snapshot: the decision on the row, its shard, and its row in the index."""
@@ -219,7 +223,6 @@ def _tell_snapshot(
                     "duplicate_of": copy_of.hex() if copy_of else None,
                     "shard": in_file(store, snapshot, where[uid], records.reading) if uid in where else None,
                     "index": _index(store, snapshot, uid, records.reading) if uid in where else None,
-                    "releases": [release["release"] for release in released] if uid in where else [],
                 }
             )
 
@@ -243,15 +246,17 @@ def _tell_removal(store: Store, told: dict[bytes, dict[str, Any]]) -> None:
         told[uid]["hidden"] = True
 
 
-def _releases(registry: "Registry | None") -> dict[int, list[dict[str, Any]]]:
+def _releases(store: Store, registry: "Registry | None") -> dict[int, list[dict[str, Any]]]:
     """Return snapshot → its releases with their recipients; asked for (GDPR art. 15(1)(c)), recipients are named."""
     found: dict[int, list[dict[str, Any]]] = {}
-    if registry is not None:
-        from pipeline.disclosure.releases import releases
-
-        for release in releases(registry):
-            told = {"release": release.id, "recipient": release.recipient, "released_utc": release.released_utc}
-            found.setdefault(release.snapshot, []).append(told | {"snapshot": release.snapshot})
+    for made in releases(registry) if registry is not None else ():
+        told = {
+            "release": made.id,
+            "recipient": made.recipient,
+            "released_utc": made.released_utc,
+            "snapshot": made.snapshot,
+        }
+        found.setdefault(made.snapshot, []).append(told | {"erasures": int(read_manifest(store, made)["erasures"])})
     return found
 
 

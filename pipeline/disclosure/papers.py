@@ -3,14 +3,13 @@
 What the configuration's [controller] does not say is listed as missing; nothing is made up. None of this is legal advice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
 
 from pipeline.card import cell
-from pipeline.config import ControllerConfig
 from pipeline.disclosure.domains import shares
 from pipeline.disclosure.facts import CRAWLED, Facts
 from pipeline.disclosure.removals import FEED
@@ -18,6 +17,7 @@ from pipeline.pages import count, share, size
 from pipeline.reasons import meaning
 
 _SHOWN: Final = 100  # domains in the page; the CSV has all that are to be listed
+_NEEDED: Final = ("name", "contact", "dpo", "authority", "purposes", "legal_basis", "retention", "transfers")
 _SUBJECTS: Final = [
     "people shown in pictures or named in texts",
     "makers of pictures",
@@ -52,8 +52,8 @@ def eu_summary(facts: Facts, sme: bool = False) -> dict[str, Any]:
             "dataset": facts.name,
             "snapshot": snapshot.number,
             "modalities": {
-                "image": {"items": snapshot.rows, "range": _range(snapshot.rows), "original_bytes": found.bytes},
-                "text": {"items": snapshot.rows, "about": "one short text a picture"},
+                "image": {"items": facts.rows, "range": _range(facts.rows), "original_bytes": found.bytes},
+                "text": {"items": facts.rows, "about": "one short text a picture"},
             },
             "languages": facts.config.get("text", {}).get("languages") or "any",
             "collected_from_utc": facts.first_utc,
@@ -90,7 +90,7 @@ def eu_summary(facts: Facts, sme: bool = False) -> dict[str, Any]:
             f"{count(facts.snapshot.dropped.get('hash_listed', 0))} were",
             "removals_feed": FEED,
         },
-        "missing": _missing(facts, ("name", "contact", "purposes")),
+        "missing": missing(facts, ("name", "contact", "purposes")),
     }
 
 
@@ -105,12 +105,13 @@ def _behaviour(fetch: Mapping[str, Any]) -> str:
         else "robots.txt and tdmrep.json are not asked"
     )
     return (
-        f"{asked}; at most {fetch.get('host_concurrency', 'a few')} requests at once to a host; no passwords, paywalls or captchas are "
+        f"{asked}; requests to one host are few at a time, and pause where it asks for that; no passwords, paywalls or captchas are "
         "passed; pictures that a crawl's own files hold are taken from there"
     )
 
 
-def _missing(facts: Facts, names: tuple[str, ...]) -> list[str]:
+def missing(facts: Facts, names: Sequence[str] = _NEEDED) -> list[str]:
+    """Return the keys of the configuration that a paper needs and that say nothing."""
     known = {**facts.controller, "contact": facts.contact}
     return [f"controller.{name}" for name in names if not known[name]]
 
@@ -149,22 +150,21 @@ def ropa(facts: Facts) -> dict[str, Any]:
         "security": [*own, *([c["security"]] if c["security"] else [])],
         "requests": dict(facts.requests),
         "erased_samples": facts.erased,
-        "missing": _missing(facts, ("name", "contact", "dpo", "purposes", "legal_basis", "retention", "transfers")),
+        "missing": missing(facts),
     }  # fmt: skip
 
 
 def page(template: str, facts: Facts, **more: Any) -> str:
     """Return one of the Markdown papers."""
     source = files("pipeline").joinpath(f"templates/{template}").read_text(encoding="utf-8")
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     # Markdown, not HTML: values are masked by `cell`
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
+    environment = Environment(undefined=StrictUndefined, autoescape=False, **options)  # noqa: S701
     environment.filters |= {"count": count, "share": share, "size": size, "cell": cell}
-    keys = {name: info.description or "" for name, info in ControllerConfig.model_fields.items()}
     refused = sorted(facts.refused.items(), key=lambda item: (-item[1], item[0]))
     return environment.from_string(source).render(
         facts=facts,
         c=facts.controller,
-        keys=keys,
         refused=[(name, n, meaning(name)) for name, n in refused],
         feed=FEED,
         **more,

@@ -113,7 +113,9 @@ def test_the_record_of_processing_lists_recipients_and_names_what_is_missing(tol
     record = ropa(gather(told.made.store, told.made.snapshot, told.made.registry))
     assert record["controller"]["name"] == CONTROLLER["name"]
     assert {name: len(made) for name, made in record["recipients"].items()} == {"The Lab": 1, "The Museum": 2}
-    assert record["missing"] == [f"controller.{name}" for name in ("dpo", "legal_basis", "retention", "transfers")]
+    assert record["missing"] == [
+        f"controller.{name}" for name in ("dpo", "authority", "legal_basis", "retention", "transfers")
+    ]
     assert record["erased_samples"] == len(told.erased)
     assert record["transfers"] is None
 
@@ -142,6 +144,7 @@ def test_the_notice_says_whom_to_ask_and_how_many_have_it(told: Told, papers: Pa
     notice = page("notice.md.html", facts)
     assert f"| write to | {CONTROLLER['contact']} |" in notice
     assert "3 releases to 2 recipients" in notice
+    assert notice.splitlines()[2].startswith(f"{PICTURES - len(told.erased)} pictures")
     assert f"{len(told.erased)} samples were erased" in notice
     assert "No release has been given to anybody so far." in (papers / "notice.md").read_text()
 
@@ -152,7 +155,7 @@ def test_the_command_writes_into_the_data_set_and_says_what_is_missing(fresh: Ma
         "domains.csv", "eu_domains.csv", "eu_summary.json", "eu_summary.md", "ropa.json", "notice.md",
     }  # fmt: skip
     assert (fresh.root / "croissant.json").exists()
-    assert "missing in the configuration: controller.dpo, controller.legal_basis" in done
+    assert "missing in the configuration: controller.dpo, controller.authority, controller.legal_basis" in done
     assert not (fresh.root / "private").exists()
     tamis("verify", fresh.root)
     told = json.loads(tamis("disclose", fresh.root, "--out", fresh.root.parent / "out", "--sme", "--json").stdout)
