@@ -19,6 +19,7 @@ from filters.perceptual import PDQ_MAX_DISTANCE
 from pipeline.erasure.blank import array_layout
 from pipeline.erasure.finder import Finder
 from pipeline.erasure.needles import Needles
+from pipeline.erasure.vocabulary import is_own
 from pipeline.pack import shard_files
 from pipeline.stage import Part
 from pipeline.store import Store
@@ -93,7 +94,7 @@ class Scan:
             self._living.add(self.needles.values[string])
         elif owned and owner is not None:
             self.findings.append(Finding(file, place, what, string.hex()))
-        else:
+        elif not is_own(string, self.needles.strings[string]):
             self._open.append((string, Finding(file, place, what, string.hex())))
 
 
