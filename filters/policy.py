@@ -25,7 +25,7 @@ REASON_OF: Final[dict[Mechanism, str]] = {
     "tdm-meta": "tdm_reserved",
     "iptc-plus": "rights_metadata",
     "xmp-tdm": "rights_metadata",
-    "c2pa": "rights_metadata",
+    "c2pa": "c2pa_denied",
 }
 UNCLEAR: Final = "signal_unclear"
 NOT_ALLOWED: Final = "not_allowed"

@@ -161,6 +161,7 @@ class _Part:
                 await self._from_capture(job, job.capture, fate)
             else:
                 await self._from_web(job, fate)
+            job.signals += fate.signals
             if fate.reason is None:
                 self.gate.settle(job.signals)
         except Trouble as trouble:  # a fresh record: a decoder that does not end may still write into the old one
@@ -187,7 +188,7 @@ class _Part:
                 raise Trouble(OPTED_OUT, "redirected to an address that is listed")
             body, encoding = download.reply.body, download.reply.encoding
             download.reply = None
-            await self._in_thread(keep, body, encoding, fate, self.options, self.pixels, self.spool, self.guard)
+            await self._in_thread(keep, body, encoding, fate, *self._bench())
         finally:
             self.client.budget.give_back(download.lease)
 
@@ -232,7 +233,11 @@ class _Part:
         except Trouble as trouble:
             fate.refuse(trouble)
             return
-        keep(body, "", fate, self.options, self.pixels, self.spool, self.guard)
+        keep(body, "", fate, *self._bench())
+
+    def _bench(self) -> tuple[Any, ...]:
+        """Return what `keep` works with."""
+        return self.options, self.pixels, self.spool, self.guard, self.clock
 
     async def _in_thread(self, work: Callable[..., None], *args: Any) -> None:
         try:

@@ -17,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from pipeline.errors import ConfigError
 from pipeline.fetch_options import FetchOptions
 from pipeline.net import Guard
 from pipeline.permission import Clock, Gatekeeper, OriginPolicy, fetch_policies
-from pipeline.picture import Fate
+from pipeline.picture import Fate, hear
 from pipeline.refusals import LISTED, OPTED_OUT, PictureGuard
 from pipeline.spool import Spool
 from pipeline.trouble import REASONS, Trouble
@@ -80,7 +81,7 @@ def fetch_rows_img2dataset(
 
     began_s = time.monotonic()
     jobs, job_of_row = plan(rows, from_warc=False)
-    rules = _Rules(options, policies, clock, guard)
+    rules, ear = _Rules(options, policies, clock, guard), _Ear(options, clock)
     with Spool(out_tar.parent) as spool, _ruled_urllib(rules), tempfile.TemporaryDirectory() as folder:
         asked = [at for at, job in enumerate(jobs) if _may_ask(job, rules)]
         if asked:
@@ -88,14 +89,16 @@ def fetch_rows_img2dataset(
                 [(at, canonical_url(jobs[at].url) or "") for at in asked],
                 options,
                 Path(folder),
-                _writer(jobs, options, spool, guard),
+                _writer(jobs, options, spool, guard, ear),
                 guard,
+                ear,
             )
         for at in asked:
-            if jobs[at].fate is None:
-                lost = jobs[at].fate = Fate(final_url=jobs[at].url)
-                lost.refuse(Trouble("decode_failed", "img2dataset lost this row"))
-            jobs[at].signals += rules.signals.get(jobs[at].url, [])
+            fate = jobs[at].fate
+            if fate is None:
+                fate = jobs[at].fate = Fate(final_url=jobs[at].url)
+                fate.refuse(Trouble("decode_failed", "img2dataset lost this row"))
+            jobs[at].signals += [*rules.signals.get(jobs[at].url, []), *fate.signals]
             rules.settle(jobs[at])
         offsets = write_tar(spool, jobs, out_tar, options.extension)
     return collect(rows, jobs, job_of_row, offsets, began_s)
@@ -115,7 +118,12 @@ def _may_ask(job: "Job", rules: "_Rules") -> bool:
 
 
 def _download(
-    items: Sequence[tuple[int, str]], options: FetchOptions, folder: Path, writer: Any, guard: PictureGuard | None
+    items: Sequence[tuple[int, str]],
+    options: FetchOptions,
+    folder: Path,
+    writer: Any,
+    guard: PictureGuard | None,
+    ear: "_Ear",
 ) -> None:
     try:
         from img2dataset.downloader import Downloader
@@ -139,6 +147,8 @@ def _download(
                 return None, None, None, None, None, f"{_MARK}{LISTED}: "
             if refusal := image.examine(data, options.max_px) if data else image.Refusal("empty_body", "no content"):
                 return None, None, None, None, None, f"{_MARK}{refusal.reason}: {refusal.detail}"
+            if (denial := ear.hear(data)) is not None:
+                return None, None, None, None, None, f"{_MARK}{denial.reason}: {denial.detail}"
             return super().__call__(stream, *arguments)
 
     resizer = Careful(
@@ -169,7 +179,31 @@ def _download(
     ).download_shard((0, str(folder / "0.feather")))
 
 
-def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool, guard: PictureGuard | None) -> type:
+class _Ear:
+    """Hears what a picture's own file says; img2dataset resizes one picture and writes it down before the next."""
+
+    def __init__(self, options: FetchOptions, clock: Clock) -> None:
+        self.options, self.clock = options, clock
+        self._last: Fate | None = None
+
+    def hear(self, data: bytes) -> Trouble | None:
+        """Read the original bytes; return why they may not be used, or None."""
+        self._last = Fate(sha256=hashlib.sha256(data).digest())
+        try:
+            hear(data, self._last, self.options, self.clock)
+        except Trouble as trouble:
+            return trouble
+        return None
+
+    def fate(self, url: str) -> Fate:
+        """Return the record of the picture that is being written down, with what was heard of it."""
+        fate, self._last = self._last or Fate(), None
+        fate.final_url = url
+        fate.signals = [replace(signal, subject_url=url) for signal in fate.signals]
+        return fate
+
+
+def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool, guard: PictureGuard | None, ear: _Ear) -> type:
     """Return a sample writer as img2dataset wants one, that turns each sample into its job's fate."""
 
     class Writer:
@@ -178,7 +212,7 @@ def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool, guard: P
 
         def write(self, picture: bytes | None, _key: str, _caption: str | None, meta: Mapping[str, Any]) -> None:
             job = jobs[meta["job"]]
-            fate = job.fate = Fate(final_url=job.url)
+            fate = job.fate = ear.fate(job.url)
             if picture is None:
                 fate.refuse(trouble_of(str(meta["error_message"])))
                 return

@@ -3,7 +3,7 @@
 import json
 import mmap
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
@@ -209,6 +209,7 @@ def _write_tar(path: Any, rows: pa.Table, pictures: Iterator[bytes]) -> pa.Table
     """Write a deterministic WebDataset tar and return the rows with the byte offset of each sample and its length."""
     offsets, lengths = [], []
     meta_columns = [name for name in rows.column_names if name not in {"tar_offset", "tar_bytes", "fetch_key"}]
+    texts = {name for name in meta_columns if pa.types.is_string(rows.schema.field(name).type)}
     with path.open("wb") as out:
         for row, picture in zip(rows.select(meta_columns).to_pylist(), pictures, strict=True):
             begin = out.tell()
@@ -216,7 +217,9 @@ def _write_tar(path: Any, rows: pa.Table, pictures: Iterator[bytes]) -> pa.Table
             out.write(member(f"{row['key']}.{extension}", picture))
             out.write(member(f"{row['key']}.txt", row["caption"].encode()))
             out.write(
-                member(f"{row['key']}.json", json.dumps(_jsonable(row), sort_keys=True, ensure_ascii=False).encode())
+                member(
+                    f"{row['key']}.json", json.dumps(_jsonable(row, texts), sort_keys=True, ensure_ascii=False).encode()
+                )
             )
             offsets.append(begin)
             lengths.append(out.tell() - begin)
@@ -227,8 +230,10 @@ def _write_tar(path: Any, rows: pa.Table, pictures: Iterator[bytes]) -> pa.Table
     )
 
 
-def _jsonable(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+def _jsonable(row: Mapping[str, Any], texts: Collection[str]) -> dict[str, Any]:
+    """Return a row as JSON holds it; a text that is not there is "", since HF `datasets` guesses types from the first samples."""
+    plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+    return {name: "" if value is None and name in texts else value for name, value in plain.items()}
 
 
 def member(name: str, data: bytes) -> bytes:

@@ -2,12 +2,16 @@
 
 import hashlib
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from filters import perceptual
-from pipeline import image
+from filters import perceptual, rights
+from filters.signal import Signal
+from pipeline import image, sniff
 from pipeline.client import inflate
 from pipeline.fetch_options import FetchOptions
+from pipeline.origin_policy import utc_now
 from pipeline.refusals import LISTED, PictureGuard
 from pipeline.resize import Scratch
 from pipeline.spool import Slot, Spool
@@ -37,6 +41,17 @@ class Fate:
     height_px: int | None = None
     format: str | None = None
     frames: int | None = None
+    creator: str | None = None
+    copyright: str | None = None
+    credit: str | None = None
+    usage_terms: str | None = None
+    web_statement: str | None = None
+    licensor: str | None = None
+    digital_source_type: str | None = None
+    copyright_owner: str | None = None
+    other_constraints: str | None = None
+    rights_marked: str | None = None
+    signals: list[Signal] = field(default_factory=list)  # what the picture's own file says of its use
     slot: Slot | None = None
 
     def refuse(self, trouble: Trouble) -> None:
@@ -45,8 +60,9 @@ class Fate:
 
     def forget(self) -> None:
         """Drop what would tell a listed picture again: nothing of it is kept but that it was refused."""
-        for name in _OF_THE_PICTURE:
+        for name in (*_OF_THE_PICTURE, *rights.Rights._fields):
             setattr(self, name, None)
+        self.signals.clear()
 
 
 _OF_THE_PICTURE = ("detail", "original_bytes", "sha256", "md5", "phash64", "pdq256", "pdq_quality", "original_width_px",
@@ -69,10 +85,13 @@ def keep(
     gate: image.PixelGate,
     spool: Spool,
     guard: PictureGuard | None = None,
+    clock: Callable[[], datetime] = utc_now,
 ) -> None:
-    """Hash, decode, resize, encode and spool one picture, and write into `fate` what became of it."""
+    """Hash, hear, decode, resize, encode and spool one picture, and write into `fate` what became of it."""
     try:
         data = inflate(body, encoding, options.max_bytes)
+        _name(data, fate, options, guard)
+        hear(data, fate, options, clock)
         _keep(data, fate, options, gate, spool, guard)
     except Trouble as trouble:
         if trouble.reason == LISTED:
@@ -80,14 +99,8 @@ def keep(
         fate.refuse(trouble)
 
 
-def _keep(
-    data: bytes,
-    fate: Fate,
-    options: FetchOptions,
-    gate: image.PixelGate,
-    spool: Spool,
-    guard: PictureGuard | None,
-) -> None:
+def _name(data: bytes, fate: Fate, options: FetchOptions, guard: PictureGuard | None) -> None:
+    """Hash the original bytes, and refuse what is listed or too small to be a picture."""
     fate.original_bytes = len(data)
     fate.sha256 = hashlib.sha256(data).digest()
     md5 = hashlib.md5(data, usedforsecurity=False).digest()
@@ -98,6 +111,43 @@ def _keep(
         raise Trouble("empty_body", "nothing after unpacking")
     if len(data) < options.min_original_bytes:
         raise Trouble("image_small_bytes", f"{len(data)} bytes, fewer than {options.min_original_bytes}")
+
+
+def hear(data: bytes, fate: Fate, options: FetchOptions, clock: Callable[[], datetime]) -> None:
+    """Read what a picture's original bytes say of its makers and its use; Trouble when that denies it.
+
+    Before anything is decoded, since re-encoding loses all of it, and what is denied needs no pixels.
+    """
+    name = sniff.kind(data)
+    found = rights.read(data, name)
+    if found.rights is not rights.NOTHING:
+        for column, value in zip(rights.Rights._fields, found.rights, strict=True):
+            setattr(fate, column, value)
+    if not found.said and not found.c2pa:
+        return
+    said = found.said
+    if found.c2pa:
+        from filters import c2pa  # loads a native library: for the few pictures that carry a manifest
+
+        said = [*said, *c2pa.statements(data, name)]
+    now, url = clock(), fate.final_url or ""
+    for mechanism, statement, evidence in said:
+        category, value, raw, flag = statement
+        fate.signals.append(
+            Signal(url, "asset", mechanism, category, value, "*", raw, now, flag, evidence or fate.sha256)
+        )
+    if (denial := options.policy.denial(fate.signals)) is not None:
+        raise Trouble(denial.reason, denial.signal.raw if denial.signal else "")
+
+
+def _keep(
+    data: bytes,
+    fate: Fate,
+    options: FetchOptions,
+    gate: image.PixelGate,
+    spool: Spool,
+    guard: PictureGuard | None,
+) -> None:
     decoded = image.decode(data, options.shape, gate, _scratch())
     if isinstance(decoded, image.Refusal):
         raise Trouble(decoded.reason, decoded.detail)

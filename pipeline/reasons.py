@@ -27,7 +27,8 @@ MEANINGS = {
     "noai_page": "The page around the picture says noai, noindex or the like.",
     "training_reserved": "The site reserves training (Content-Signal, AIPREF, ai.txt, trust.txt, or by shutting out training crawlers).",
     "licence_denies": "The site's machine-readable licence (RSL) forbids training or asks for payment.",
-    "rights_metadata": "The picture's own file reserves its use (IPTC/PLUS, TDM reservation, C2PA).",
+    "rights_metadata": "The picture's own file reserves its use (IPTC/PLUS data mining or a TDM reservation in its XMP).",
+    "c2pa_denied": "A content credential in the picture's file (C2PA, CAWG) denies or limits training or mining.",
     "signal_unclear": "A statement about use that cannot be read, and may be a no.",
     "not_allowed": "Nobody allows the use in so many words, and this data set keeps nothing else.",
     # the network

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.schema import FETCH
+from pipeline.schema import FETCH, RIGHTS_TEXTS
 from pipeline.stage import Part
 from pipeline.store import Store
 
@@ -71,7 +72,8 @@ def fetched(store: Store, fetches: Sequence[Part]) -> pa.Table:
     """Return one FETCH row a uid over all generations (the latest wins), with `fetch_key`, sorted by uid."""
     tables = []
     for generation, part in enumerate(fetches):
-        table = part.table(store, columns=FETCH.names)
+        with part.open(store, "parquet") as handle:  # the schema: tables of an earlier version lack columns
+            table = pq.read_table(handle, schema=FETCH)
         table = table.append_column("fetch_key", pa.array([part.key] * table.num_rows, pa.string()))
         tables.append(table.append_column("generation", pa.array(np.full(table.num_rows, generation, np.int32))))
     if not tables:
@@ -171,7 +173,7 @@ def _shard_columns(rows: pa.Table, extension: str) -> pa.Table:
     }
     names = ["key", "url", "text", "width_px", "height_px", "original_width_px", "original_height_px", "sha256", "md5", "phash64",
              "pdq256", "clip_cos", "page_url", "domain", "source", "license", "lang", "text_from", "content_type", "format", "via",
-             "extension", "fetch_key", "tar_offset", "tar_bytes"]  # fmt: skip
+             *RIGHTS_TEXTS, "extension", "fetch_key", "tar_offset", "tar_bytes"]  # fmt: skip
     columns = {
         renamed.get(name, name): hexed.get(name, rows[name])
         for name in names

@@ -39,6 +39,19 @@ REFUSED = pa.schema(
     ]
 )
 
+RIGHTS_TEXTS = (  # what the picture's own metadata say of its makers and terms (filters.rights)
+    "creator",
+    "copyright",
+    "credit",
+    "usage_terms",
+    "web_statement",
+    "licensor",
+    "digital_source_type",
+    "copyright_owner",
+    "other_constraints",
+    "rights_marked",  # "true" or "false"
+)
+
 FETCH = pa.schema(
     [
         pa.field("uid", UID),
@@ -63,6 +76,7 @@ FETCH = pa.schema(
         pa.field("frames", pa.int32()),
         pa.field("tar_offset", pa.int64()),
         pa.field("tar_bytes", pa.int64()),
+        *[pa.field(name, pa.string()) for name in RIGHTS_TEXTS],
     ]
 )
 

@@ -49,7 +49,7 @@ def test_a_release_that_is_not_for_generative_training_may_hold_what_is_closed_t
     only_genai = [said("deny", "train-genai", "iptc-plus")]
     assert ReleasePolicy().reason(only_genai) == "rights_metadata"
     assert ReleasePolicy(deny=["crawl", "tdm", "train"]).reason(only_genai) is None
-    assert ReleasePolicy(deny=["train-genai"]).reason([said("deny", "tdm", "c2pa")]) == "rights_metadata"
+    assert ReleasePolicy(deny=["train-genai"]).reason([said("deny", "tdm", "c2pa")]) == "c2pa_denied"
 
 
 def test_mechanisms_that_are_off_and_proxy_tokens_not_honoured_decide_nothing() -> None:
