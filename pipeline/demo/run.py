@@ -18,6 +18,7 @@ from pipeline.demo.verdict import Outcomes, Verdict, compare, describe
 from pipeline.demo.world import build, config_toml, open_origin
 from pipeline.errors import InputError
 from pipeline.outcome import outcome_table
+from pipeline.refusals import OPTED_OUT
 from pipeline.report import Search
 from pipeline.report import build as build_report
 from pipeline.snapshot import Snapshot
@@ -77,7 +78,7 @@ def run_demo(
     report = folder / "report.html"
     build_report(store, report, searches=ask(config.dataset, QUERIES, 8))
     (folder / "verdict.json").write_text(json.dumps({**verdict.to_json(), "after_removal": after.to_json()}, indent=1))
-    _print(console, config, snapshot, verdict, after, left)
+    _print(console, config, (snapshot, later), (verdict, after), left)
     return verdict.ok and after.ok
 
 
@@ -122,31 +123,37 @@ def outcomes(store: Store, snapshot: Snapshot) -> Outcomes:
     return found
 
 
-def _print(console: Console, config: Config, snapshot: Snapshot, verdict: Verdict, after: Verdict, left: Left) -> None:
-    console.print()
-    console.print(verdict.confusion())
-    console.print()
-    console.print(verdict.figures())
-    console.print()
-    console.print(outcome_table(snapshot))
-    console.print()
-    console.print(left.table())
+def _print(
+    console: Console,
+    config: Config,
+    snapshots: tuple[Snapshot, Snapshot],
+    verdicts: tuple[Verdict, Verdict],
+    left: Left,
+) -> None:
+    """Show the tables: the first ingest's, who left, and what the second one says of it; then where everything is."""
+    for shown in (verdicts[0].confusion(), verdicts[0].figures(), outcome_table(snapshots[0]), left.table()):
+        console.print()
+        console.print(shown)
     scan, applied = left.proof.scan, left.applied
     console.print(
-        f"{applied.uids:,} samples erased from {len(applied.files()):,} files; {scan.files:,} files and "
-        f"{scan.read_bytes / 1e6:,.1f} MB searched afterwards, nothing of them found",
+        f"{applied.uids:,} samples erased from {len(applied.files()):,} files; {scan.files:,} files "
+        f"({scan.read_bytes / 1e6:,.1f} MB) searched: nothing of them is left",
         highlight=False,
     )
+    gone, was, now = snapshots[1].dropped.get(OPTED_OUT, 0), snapshots[0].rows, snapshots[1].rows
+    console.print(f"ingested again: {gone:,} rows left out on request, {was:,} rows became {now:,}", highlight=False)
+    console.print()
+    console.print("[bold]the first receipt, checked offline[/]")
     console.print("  " + "\n  ".join(left.receipt_says()), highlight=False, markup=False, soft_wrap=True)
     console.print()
-    violations = [*verdict.violations, *after.violations]
+    violations = [*verdicts[0].violations, *verdicts[1].violations]
     if violations:
         console.print(f"[red bold]{len(violations)} fates did not come true[/]")
         console.print(describe(violations), soft_wrap=True, markup=False)
     for name, value in (
         ("report", str(left.receipt.with_name("report.html"))),
         ("receipt", str(left.receipt)),
-        ("shards", f"{config.dataset}/shards/{snapshot.folder}/"),
+        ("shards", f"{config.dataset}/shards/{snapshots[1].folder}/"),
         ("search", f'tamis search {config.dataset} --text "a red fruit" --html found.html'),
     ):
         console.print(f"[bold]{name}[/]  {value}", soft_wrap=True, highlight=False)
