@@ -21,6 +21,7 @@ from pipeline.errors import FormatError
 from pipeline.fetch_options import FetchOptions
 from pipeline.image import PixelGate
 from pipeline.lanes import in_fair_lanes, run_loop
+from pipeline.origin_share import OriginShare
 from pipeline.permission import Clock, Gatekeeper, OriginPolicy, utc_now
 from pipeline.picture import Fate, keep
 from pipeline.refusals import OPTED_OUT, PictureGuard
@@ -71,6 +72,7 @@ def fetch_rows(
     policies: Mapping[str, OriginPolicy],
     out_tar: Path,
     guard: PictureGuard | None = None,
+    share: OriginShare | None = None,
     clock: Clock = utc_now,
 ) -> FetchResult:
     """Fetch the pictures of `rows` (uid, url, capture_*); each URL once, however many rows name it.
@@ -81,12 +83,12 @@ def fetch_rows(
         from pipeline.fetch_img2dataset import fetch_rows_img2dataset
 
         return fetch_rows_img2dataset(
-            rows, options=options, policies=policies, guard=guard, out_tar=out_tar, clock=clock
+            rows, options=options, policies=policies, guard=guard, share=share, out_tar=out_tar, clock=clock
         )
     began_s = time.monotonic()
     jobs, job_of_row = plan(rows, from_warc=options.from_warc)
     with Spool(out_tar.parent) as spool:
-        run_loop(_Part(options, policies, clock, spool, guard).run(jobs))
+        run_loop(_Part(options, policies, clock, spool, guard, share).run(jobs))
         offsets = write_tar(spool, jobs, out_tar, options.extension)
     return collect(rows, jobs, job_of_row, offsets, began_s)
 
@@ -120,9 +122,11 @@ class _Part:
         clock: Clock,
         spool: Spool,
         guard: PictureGuard | None,
+        share: OriginShare | None,
     ) -> None:
         self.options = options
         self.guard = guard
+        self.share = share
         self.policies = policies
         self.clock = clock
         self.spool = spool
@@ -136,7 +140,7 @@ class _Part:
         cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would fight them for the same cores
         workers = Workers(options.threads, longest_s=options.decode_s)
         async with Client(options) as self.client, workers as self.workers:
-            self.gate = Gatekeeper(options, self.policies, self.client, self.clock)
+            self.gate = Gatekeeper(options, self.policies, self.client, self.clock, self.share)
             try:
                 async with asyncio.timeout(part_deadline_s(options, groups)):
                     await in_fair_lanes(

@@ -7,9 +7,9 @@ pictures come out white, EXIF's orientation is ignored). md5, original_bytes, fo
 one process is given at once take turns.
 """
 
+import asyncio
 import hashlib
 import http.client
-import re
 import socket
 import tempfile
 import threading
@@ -17,54 +17,31 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from filters import perceptual
 from filters.signal import Signal
 from filters.urls import canonical_url
 from pipeline import image
 from pipeline.client import site_of
 from pipeline.errors import ConfigError
 from pipeline.fetch_options import FetchOptions
+from pipeline.img2dataset_sample import MARK, Ear, writer
 from pipeline.net import Guard
+from pipeline.origin_share import OriginShare
 from pipeline.permission import Clock, Gatekeeper, OriginPolicy, fetch_policies
-from pipeline.picture import Fate, hear
+from pipeline.picture import Fate
 from pipeline.refusals import LISTED, OPTED_OUT, PictureGuard
 from pipeline.spool import Spool
-from pipeline.trouble import REASONS, Trouble
+from pipeline.trouble import Trouble
 
 if TYPE_CHECKING:
     from pipeline.fetch import FetchResult, Job
 
-_MARK = "tamis-"
 _TURN = threading.Lock()  # urllib has one opener a process: who rules it must be alone
-# Texts of urllib, ssl and img2dataset 1.47; the first that is found in a message names the reason.
-_MESSAGES = (
-    ("disallowed by X-Robots-Tag", "noai_header"),
-    ("HTTP Error 429", "http_429"),
-    ("HTTP Error 5", "http_5xx"),
-    ("infinite loop", "redirect_loop"),
-    ("is not allowed", "redirect_scheme"),
-    ("HTTP Error", "http_4xx"),
-    ("SSL", "tls"),
-    ("CERTIFICATE", "tls"),
-    ("timed out", "timeout"),
-    ("[Errno -2]", "dns"),
-    ("[Errno -3]", "dns"),
-    ("[Errno -5]", "dns"),
-    ("reset", "connection_reset"),
-    ("Remote end closed", "connection_reset"),
-    ("IncompleteRead", "incomplete_body"),
-    ("got more than", "header_too_large"),
-    ("unknown url type", "redirect_scheme"),
-    ("Image decoding error", "decode_failed"),
-    ("urlopen error", "connect"),
-)
 
 
 def fetch_rows_img2dataset(
@@ -73,6 +50,7 @@ def fetch_rows_img2dataset(
     options: FetchOptions,
     policies: Mapping[str, OriginPolicy],
     guard: PictureGuard | None,
+    share: OriginShare | None,
     out_tar: Path,
     clock: Clock,
 ) -> "FetchResult":
@@ -81,7 +59,7 @@ def fetch_rows_img2dataset(
 
     began_s = time.monotonic()
     jobs, job_of_row = plan(rows, from_warc=False)
-    rules, ear = _Rules(options, policies, clock, guard), _Ear(options, clock)
+    rules, ear = _Rules(options, policies, clock, guard, share), Ear(options, clock)
     with Spool(out_tar.parent) as spool, _ruled_urllib(rules), tempfile.TemporaryDirectory() as folder:
         asked = [at for at, job in enumerate(jobs) if _may_ask(job, rules)]
         if asked:
@@ -89,7 +67,7 @@ def fetch_rows_img2dataset(
                 [(at, canonical_url(jobs[at].url) or "") for at in asked],
                 options,
                 Path(folder),
-                _writer(jobs, options, spool, guard, ear),
+                writer(jobs, options, spool, guard, ear),
                 guard,
                 ear,
             )
@@ -123,7 +101,7 @@ def _download(
     folder: Path,
     writer: Any,
     guard: PictureGuard | None,
-    ear: "_Ear",
+    ear: Ear,
 ) -> None:
     try:
         from img2dataset.downloader import Downloader
@@ -144,11 +122,11 @@ def _download(
         def __call__(self, stream: Any, *arguments: Any) -> Any:
             data = stream.getvalue()
             if guard is not None and guard.bytes_listed(*_digests(data)):
-                return None, None, None, None, None, f"{_MARK}{LISTED}: "
+                return None, None, None, None, None, f"{MARK}{LISTED}: "
             if refusal := image.examine(data, options.max_px) if data else image.Refusal("empty_body", "no content"):
-                return None, None, None, None, None, f"{_MARK}{refusal.reason}: {refusal.detail}"
+                return None, None, None, None, None, f"{MARK}{refusal.reason}: {refusal.detail}"
             if (denial := ear.hear(data)) is not None:
-                return None, None, None, None, None, f"{_MARK}{denial.reason}: {denial.detail}"
+                return None, None, None, None, None, f"{MARK}{denial.reason}: {denial.detail}"
             return super().__call__(stream, *arguments)
 
     resizer = Careful(
@@ -179,88 +157,15 @@ def _download(
     ).download_shard((0, str(folder / "0.feather")))
 
 
-class _Ear:
-    """Hears what a picture's own file says; img2dataset resizes one picture and writes it down before the next."""
-
-    def __init__(self, options: FetchOptions, clock: Clock) -> None:
-        self.options, self.clock = options, clock
-        self._last: Fate | None = None
-
-    def hear(self, data: bytes) -> Trouble | None:
-        """Read the original bytes; return why they may not be used, or None."""
-        self._last = Fate(sha256=hashlib.sha256(data).digest())
-        try:
-            hear(data, self._last, self.options, self.clock)
-        except Trouble as trouble:
-            return trouble
-        return None
-
-    def fate(self, url: str) -> Fate:
-        """Return the record of the picture that is being written down, with what was heard of it."""
-        fate, self._last = self._last or Fate(), None
-        fate.final_url = url
-        fate.signals = [replace(signal, subject_url=url) for signal in fate.signals]
-        return fate
-
-
-def _writer(jobs: Sequence["Job"], options: FetchOptions, spool: Spool, guard: PictureGuard | None, ear: _Ear) -> type:
-    """Return a sample writer as img2dataset wants one, that turns each sample into its job's fate."""
-
-    class Writer:
-        def __init__(self, *_: Any) -> None:
-            pass
-
-        def write(self, picture: bytes | None, _key: str, _caption: str | None, meta: Mapping[str, Any]) -> None:
-            job = jobs[meta["job"]]
-            fate = job.fate = ear.fate(job.url)
-            if picture is None:
-                fate.refuse(trouble_of(str(meta["error_message"])))
-                return
-            fate.sha256 = bytes.fromhex(meta["sha256"])
-            fate.width_px, fate.height_px = meta["width"], meta["height"]
-            fate.original_width_px, fate.original_height_px = meta["original_width"], meta["original_height"]
-            if options.hashes or (guard is not None and guard.looks):
-                whole = options.resize_mode not in ("center_crop", "border")
-                _hash(picture, fate, (meta["original_width"], meta["original_height"]) if whole else None)
-            if guard is not None and guard.looks_listed(fate.pdq256, fate.pdq_quality, fate.phash64):
-                fate.forget()
-                fate.refuse(Trouble(LISTED, ""))
-                return
-            if not options.hashes:
-                fate.phash64 = fate.pdq256 = fate.pdq_quality = None
-            fate.slot = spool.add(picture)
-
-        def close(self) -> None:
-            pass
-
-    return Writer
-
-
 def _digests(data: bytes) -> tuple[bytes, bytes]:
     return hashlib.sha256(data).digest(), hashlib.md5(data, usedforsecurity=False).digest()
-
-
-def _hash(picture: bytes, fate: Fate, original: tuple[int, int] | None) -> None:
-    decoded = image.decode(picture, image.Shape(mode="no"))
-    if isinstance(decoded, image.Decoded):
-        fate.phash64 = perceptual.phash64(perceptual.gray(decoded.view))
-        fate.pdq256, fate.pdq_quality = perceptual.pdq256(decoded.view, original)
-
-
-def trouble_of(message: str) -> Trouble:
-    """Name the reason behind one of img2dataset's error messages."""
-    if ours := re.search(rf"{_MARK}(\w+): (.*)", message):
-        return Trouble(ours[1] if ours[1] in REASONS else "decode_failed", ours[2])
-    reason = next((reason for text, reason in _MESSAGES if text in message), "decode_failed")
-    status = re.search(r"HTTP Error (\d{3})", message)
-    return Trouble(reason, message, status=int(status[1]) if status else None)
 
 
 class _Marked(OSError):
     """Carry a reason through img2dataset, which keeps only an error's text."""
 
     def __init__(self, trouble: Trouble) -> None:
-        super().__init__(f"{_MARK}{trouble.reason}: {trouble.detail}")
+        super().__init__(f"{MARK}{trouble.reason}: {trouble.detail}")
 
 
 class _Rules:
@@ -272,7 +177,9 @@ class _Rules:
         policies: Mapping[str, OriginPolicy],
         clock: Clock,
         pictures: PictureGuard | None,
+        share: OriginShare | None,
     ) -> None:
+        self.share = share
         self.pictures = pictures
         self.options = options
         self.guard = Guard(options.allow_hosts)
@@ -288,8 +195,16 @@ class _Rules:
         with self._lock:
             site = site_of(url)
             if site not in self._policies:
-                self._policies[site] = fetch_policies([site], options=self.options)[0]
+                self._policies[site] = self._asked(site)
             self._gate.judge_policy(url, self._policies[site], self.signals.setdefault(url, []))
+
+    def _asked(self, site: str) -> OriginPolicy:
+        async def ask() -> OriginPolicy:
+            return (await asyncio.to_thread(fetch_policies, [site], options=self.options))[0]
+
+        if self.share is None:
+            return fetch_policies([site], options=self.options)[0]
+        return asyncio.run(self.share.once(site, ask, wait_s=self.options.timeout_s / 3))
 
     def may_use(self, url: str, response: http.client.HTTPResponse) -> None:
         """Judge a response by its headers."""

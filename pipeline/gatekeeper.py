@@ -14,6 +14,7 @@ from pipeline.fetch_options import FetchOptions
 from pipeline.origin_ask import CACHE, Clock, ask_origin
 from pipeline.origin_policy import OriginPolicy, utc_now
 from pipeline.origin_rules import OriginRules
+from pipeline.origin_share import OriginShare
 from pipeline.trouble import Trouble
 
 _RAW_CHARS: Final = 1000
@@ -28,6 +29,7 @@ class Gatekeeper:
     policies: Mapping[str, OriginPolicy]
     client: Client | None = None  # None: judge by known policies alone, ask nobody
     clock: Clock = utc_now
+    share: OriginShare | None = None  # where workers tell one another what they asked
     _rules: dict[str, OriginRules] = field(default_factory=dict)
     _found: dict[str, OriginPolicy] = field(default_factory=dict)
     _asked: dict[str, "asyncio.Future[OriginPolicy]"] = field(default_factory=dict)
@@ -55,10 +57,17 @@ class Gatekeeper:
             return cached
         asking = self._asked.get(origin)
         if asking is None:
-            asking = self._asked[origin] = asyncio.ensure_future(ask_origin(client, origin, self.clock))
+            asking = self._asked[origin] = asyncio.ensure_future(self._ask(client, origin))
         policy: OriginPolicy = await asyncio.shield(asking)
         CACHE.put(key, policy)
         return policy
+
+    async def _ask(self, client: Client, origin: str) -> OriginPolicy:
+        if self.share is None:
+            return await ask_origin(client, origin, self.clock)
+        return await self.share.once(
+            origin, lambda: ask_origin(client, origin, self.clock), wait_s=self.options.timeout_s / 3
+        )
 
     def rules(self, policy: OriginPolicy) -> OriginRules:
         """Return a policy's files, parsed once."""

@@ -10,7 +10,7 @@ from pipeline import judging
 from pipeline.capture import read_capture
 from pipeline.errors import FormatError
 from pipeline.fetch import FetchOptions
-from pipeline.ids import stable_hash
+from pipeline.origin_share import asker, clear
 from pipeline.permission import OriginPolicy, captured_policies, fetch_policies, policies_table, read_policies
 from pipeline.run import Run
 from pipeline.stage import Draft, Outcome, Part, Stage, find, run
@@ -20,7 +20,6 @@ from pipeline.tasks import Admitted
 _MAX_AGE_S = 24 * 3600.0  # RFC 9309 §2.4
 _MAX_AGE_UNREACHABLE_S = 600.0  # a host that did not answer may answer soon
 _ORIGINS = 64
-_FILES = 2  # version of the list of files that an origin is asked for
 
 
 class Book:
@@ -32,6 +31,7 @@ class Book:
         self.dialled: dict[str, Part] = {}
         self.captured: dict[str, Part] = {}
         self.asker = asker(judging.fetch_options(run_.config))
+        clear(run_.store)
         for part in _recent(run_.store, self.now, self.asker, _MAX_AGE_S):
             stale = run_.retry_transient or self.now - part.facts["asked_s"] > _MAX_AGE_UNREACHABLE_S
             known = set(part.facts["origins"]) - (set(part.facts["unreachable"]) if stale else set())
@@ -67,11 +67,6 @@ class Book:
         found = [self.captured[o] for o in item.captured if o in self.captured]
         found += [self.dialled[o] for o in item.origins if o in self.dialled]
         return list({part.key: part for part in found}.values())
-
-
-def asker(options: FetchOptions) -> str:
-    """Return what answers depend on beside the origin: by what name it is asked, for which files, and what may be dialled."""
-    return stable_hash([options.user_agent, sorted(options.allow_hosts), sorted(options.policy.off), _FILES])
 
 
 def ask_again(

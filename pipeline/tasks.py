@@ -13,6 +13,7 @@ from pipeline import judging, rejudge
 from pipeline.config import Config
 from pipeline.fetch import fetch_rows
 from pipeline.ids import stable_hash, uid_digest
+from pipeline.origin_share import OriginShare, asker, share
 from pipeline.permission import read_policies
 from pipeline.refusals import NO_UIDS, OPTED_OUT, PictureGuard, Refusals, barred, digest
 from pipeline.rows import PartFiles, fetched, joined
@@ -95,7 +96,8 @@ def fetch(
     identity = {"base": base, "hosts": hosts, "generation": len(generations), "todo": uid_digest(todo["uid"])}
     identity["policy"] = rules.public()
     guard = PictureGuard.of(store, refusals)
-    stage = Stage(name, lambda draft: _fetch(draft, todo, policies, rules, guard, identity), identity)
+    told = share(store, asker(options), not retry_transient)
+    stage = Stage(name, lambda draft: _fetch(draft, todo, policies, rules, guard, told, identity), identity)
     return [*generations, run(store, stage, [item.candidates])]
 
 
@@ -139,12 +141,14 @@ def _fetch(
     policies: Sequence[Part],
     rules: rejudge.Rules,
     guard: PictureGuard | None,
+    told: OriginShare,
     identity: dict[str, object],
 ) -> Outcome:
     options, tar = rules.options, draft.path("tar")
     known = read_policies(draft.store, policies, rejudge.origins_of(todo))
     pages = rejudge.judge_pages(todo, known, rules)
-    result = fetch_rows(todo.filter(pages.free), options=options, policies=known, guard=guard, out_tar=tar)
+    free = todo.filter(pages.free)
+    result = fetch_rows(free, options=options, policies=known, guard=guard, share=told, out_tar=tar)
     table = pa.concat_tables([result.table, pages.refused]).sort_by("uid").combine_chunks()
     draft.table(table)
     signals = pa.concat_tables([result.signals, pages.signals]).combine_chunks()
