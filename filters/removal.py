@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from filters import url_tags
@@ -123,15 +123,20 @@ def entries(seed: bytes, kind: str, normal_form: str) -> list[tuple[str, bytes, 
     return [(kind, own, 0)]
 
 
-def url_digests(seed: bytes, urls: Sequence[bytes]) -> bytes:
-    """Return the joined digests (kind `url`) of canonical URLs in UTF-8."""
-    keyed = hashlib.blake2b(digest_size=16, key=seed, person=b"url").copy
+def digests(seed: bytes, kind: str, forms: Iterable[bytes]) -> bytes:
+    """Return the joined digests of many names in UTF-8."""
+    keyed = hashlib.blake2b(digest_size=16, key=seed, person=kind.encode()).copy
     out: list[bytes] = []
-    for url in urls:
+    for form in forms:
         hasher = keyed()
-        hasher.update(url.partition(b"//")[2].removeprefix(b"www."))
+        hasher.update(form)
         out.append(hasher.digest())
     return b"".join(out)
+
+
+def url_digests(seed: bytes, urls: Iterable[bytes]) -> bytes:
+    """Return the joined digests (kind `url`) of canonical URLs in UTF-8."""
+    return digests(seed, "url", (url.partition(b"//")[2].removeprefix(b"www.") for url in urls))
 
 
 def prefix_host(key: str) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from filters import perceptual, rights
@@ -60,13 +60,13 @@ class Fate:
 
     def forget(self) -> None:
         """Drop what would tell a listed picture again: nothing of it is kept but that it was refused."""
-        for name in (*_OF_THE_PICTURE, *rights.Rights._fields):
-            setattr(self, name, None)
+        for one in fields(self):
+            if one.name not in _OF_THE_RESPONSE:
+                setattr(self, one.name, one.default)
         self.signals.clear()
 
 
-_OF_THE_PICTURE = ("detail", "original_bytes", "sha256", "md5", "phash64", "pdq256", "pdq_quality", "original_width_px",
-                   "original_height_px", "width_px", "height_px", "format", "frames", "slot")  # fmt: skip
+_OF_THE_RESPONSE = frozenset({"via", "final_url", "http_status", "content_type", "signals"})
 _OWN = threading.local()
 
 

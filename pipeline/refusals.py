@@ -29,7 +29,9 @@ REMOVED = (OPTED_OUT, LISTED)
 _FOLDER = "barred"
 _HASHES = ("sha256", "md5", "pdq", "phash64")
 _URLS = ("url", "url_prefix", "host", "domain")
-_FETCHED = ["uid", "reason", "final_url", "sha256", "md5", "pdq256", "pdq_quality", "phash64", "creator", "copyright"]
+_FETCHED = ["uid", "reason", "final_url", "sha256", "md5", "pdq256", "pdq_quality", "phash64"]
+RIGHTS = ("creator", "copyright", "copyright_owner")
+"""Columns that say whose a picture is; where a fetch has none of them, nothing is known."""
 NO_UIDS = pa.array([], pa.binary(16))
 
 Out = dict[str, pa.Array]
@@ -98,13 +100,13 @@ def listed(store: Store, candidates: Part, fetches: Sequence[Part], refusals: Re
 def _listed_in(lists: Suppression, part: Part, store: Store, pdq_bits: int) -> Out:
     with part.open(store, "parquet") as handle:
         names = pq.ParquetFile(handle).schema_arrow.names
-    table = part.table(store, columns=[name for name in _FETCHED if name in names])
+    table = part.table(store, columns=[name for name in (*_FETCHED, *RIGHTS) if name in names])
     table = table.filter(pc.is_null(table["reason"]))
     by_hash = lists.exact("sha256", table["sha256"].to_pylist()) | lists.exact("md5", table["md5"].to_pylist())
     pdq, quality, phash = (table[name].to_pylist() for name in ("pdq256", "pdq_quality", "phash64"))
     by_hash |= lists.perceptual(pdq, quality, phash, pdq_bits)
     by_name = lists.urls(table["final_url"])
-    for name in ("creator", "copyright"):
+    for name in RIGHTS:
         if name in names:
             by_name |= lists.phrases("creator", table[name].to_pylist())
     uids = table["uid"].combine_chunks()

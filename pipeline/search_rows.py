@@ -30,11 +30,10 @@ PROPOSE_COS: Final = 0.8
 PROPOSE_MOST: Final = 20
 URLS: Final = ("url", "url_prefix", "host", "domain")
 _CANDIDATES: Final = ["uid", "url", "text", "page_url", "domain"]
-_FETCHED: Final = [
-    "uid", "reason", "final_url", "sha256", "md5", "pdq256", "pdq_quality", "phash64", "creator", "copyright"
-]  # fmt: skip
+RIGHTS: Final = ("creator", "copyright", "copyright_owner")
+_FETCHED: Final = ("uid", "reason", "final_url", "sha256", "md5", "pdq256", "pdq_quality", "phash64", *RIGHTS)
 _COLUMN: Final = {"sha256": "sha256", "md5": "md5", "pdq": "pdq256", "phash64": "phash64"}
-_FACTS: Final = ("url", "text", "final_url", "sha256", "md5", "phash64", "pdq256", "creator", "copyright")
+_FACTS: Final = ("url", "text", "final_url", "sha256", "md5", "phash64", "pdq256", *RIGHTS)
 
 
 def parts(store: Store, stage: str) -> Iterator[Part]:
@@ -97,7 +96,7 @@ class Search:
         uids = rows["uid"].to_pylist()
         self.pictures += rows["sha256"].length() - rows["sha256"].null_count
         found: dict[bytes, tuple[str, float | None]] = {}
-        for name in ("creator", "copyright"):
+        for name in RIGHTS:
             if self.lists.has("creator") and name in columns:
                 hits = self.lists.phrases("creator", rows[name].to_pylist())
                 found |= {uids[at]: ("creator", None) for at in np.flatnonzero(hits)}

@@ -329,7 +329,7 @@ class _Named:
         if form is None:
             raise InputError(f"{value!r} is no {kind}")
         if isinstance(form, bytes):
-            return cls(form[:16], form, [(kind, removal.listed_hash(seed, kind, form), 0)])
+            return cls(removal.digest(seed, kind, form.hex()), form, [(kind, removal.listed_hash(seed, kind, form), 0)])
         return cls(removal.digest(seed, kind, form), form, removal.entries(seed, kind, form))
 
     @classmethod

@@ -156,7 +156,8 @@ class Suppression:
     def _listed(self, kind: str, forms: Sequence[str]) -> Bools:
         if not self.has(kind):
             return np.zeros(len(forms), np.bool_)
-        return self._sorted[kind].among(b"".join(removal.digest(self.seed, kind, form) for form in forms))
+        encoded = (form.encode("utf-8", "surrogatepass") for form in forms)
+        return self._sorted[kind].among(removal.digests(self.seed, kind, encoded))
 
     def _among(self, kind: str, values: Sequence[bytes | None]) -> Bools:
         present = np.array([value is not None for value in values], np.bool_)
