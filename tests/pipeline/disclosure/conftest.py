@@ -101,6 +101,7 @@ class Told:
 
 @pytest.fixture(scope="package")
 def told(plain: Made, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    from index.erase import erase
     from pipeline.erasure.apply import apply
     from pipeline.identify import take_up
 
@@ -116,7 +117,7 @@ def told(plain: Made, tmp_path_factory: pytest.TempPathFactory) -> Told:
     one = made.registry.add("url", url_of(7), category="ncii")
     for request in (domain, one):
         take_up(made.store, made.registry, request.id)
-    apply(made.store, made.registry)
+    apply(made.store, made.registry, derived=[erase])
     after = register(made.store, made.registry, to="The Museum", **who)
     gone = {n for n in range(PICTURES) if n % SITES == 2} | {7}
     erased = {key: row["url"] for key, row in rows.items() if row["url"] in {url_of(n) for n in gone}}

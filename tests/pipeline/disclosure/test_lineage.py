@@ -116,6 +116,7 @@ def test_erased_samples_are_still_told_of_by_address_uid_and_request(told: Told)
         assert len(sample["erasures"]) == 1
         place = sample["snapshots"][0]["shard"]
         assert place["erased"]
+        assert sample["snapshots"][0]["index"] is None
         data = (told.made.root / place["file"]).read_bytes()[place["offset"] : place["offset"] + place["bytes"]]
         assert key.encode() not in data
         assert [release["release"] for release in sample["releases"]] == sorted(made.id for made in told.before)

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline.disclosure import notices, removals
+from pipeline.disclosure.disclose import disclose
+from pipeline.disclosure.lineage import lineage
 from pipeline.disclosure.releases import register
+from pipeline.erasure.prove import verify
 from pipeline.errors import InputError
 from pipeline.store import Store
 from tests.pipeline.disclosure.conftest import PICTURES, SITES, Told
@@ -146,6 +149,18 @@ def test_no_notice_feed_or_manifest_holds_an_address_a_text_or_a_category_of_sha
             if kind == "removals":
                 assert [uid for uid in public if uid.encode() in data] == []
                 assert b"gdpr" not in data
+
+
+def test_the_papers_do_not_stand_in_the_way_of_the_proof_and_the_proof_not_in_that_of_the_notices(mine: Told) -> None:
+    store, registry = mine.made.store, mine.made.registry
+    disclose(store, mine.made.snapshot, registry)
+    removals.publish(store, registry.origin)
+    proof = verify(store, registry)
+    assert proof.findings == []
+    assert sorted(proof.closed) == sorted([mine.domain_request, mine.picture_request])
+    assert notices.write_notices(store, registry).rows == 2 * ERASED  # closed and forgotten: uids are enough
+    found = lineage(store, "request", mine.picture_request, registry)
+    assert [sample["erased"] for sample in found.samples] == [True]
 
 
 def test_the_command_writes_tells_and_marks(mine: Told) -> None:
