@@ -64,10 +64,10 @@ def normal(kind: str, value: str) -> str | bytes | None:
     if kind in HASH_BYTES:
         return _hash(value, HASH_BYTES[kind])
     if kind in ("url", "url_prefix"):
-        canonical = canonical_url(value if "://" in value else f"https://{value}")
+        canonical = _address(value)
         return url_key(canonical) if canonical else None
     if kind in ("host", "domain"):
-        canonical = canonical_url(value if "://" in value else f"https://{value}/")
+        canonical = _address(value.removeprefix("*.").removeprefix(".") if kind == "domain" else value)
         name = host(canonical).removeprefix("www.") if canonical else ""
         if kind == "domain" and name:
             name = registrable_domain(name)
@@ -75,6 +75,13 @@ def normal(kind: str, value: str) -> str | bytes | None:
     if kind in ("text", "creator"):
         return " ".join(_WORD.findall(text_key(value))) or None
     raise ValueError(f"unknown kind {kind!r}; one of {', '.join(KINDS)}")
+
+
+def _address(value: str) -> str | None:
+    """Read an address that may lack its scheme; one with an @ is somebody's mail then, not a site that they speak for."""
+    if "://" in value:
+        return canonical_url(value)
+    return None if "@" in value.split("/", 1)[0] else canonical_url(f"https://{value}")
 
 
 def _hash(value: str, size: int) -> bytes | None:

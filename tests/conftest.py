@@ -4,12 +4,15 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests import postgres
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("tamis", deadline=None)  # how long an example takes says more of the machine than of the code
@@ -75,3 +78,25 @@ def s3_endpoint() -> Iterator[str]:
     boto3.client("s3").create_bucket(Bucket="sets")
     yield endpoint
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A real PostgreSQL server, by the URL of its administrator."""
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """The URL of a new, empty database on a real PostgreSQL server."""
+    from sqlalchemy import create_engine
+
+    name = f"tamis_{uuid.uuid4().hex}"
+    admin = create_engine(
+        postgres_server.replace("postgresql://", "postgresql+pg8000://") + "postgres", isolation_level="AUTOCOMMIT"
+    )
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    return postgres_server + name

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,20 @@ from typing import Any, Final, TextIO, cast
 
 from filters import removal
 from pipeline.errors import InputError
+from pipeline.registry import clock
 
 _TYPES: Final = {
-    "registrable_domain": "domain", "text_sha256": "", "person_ref": "", "hash_md5": "md5", "hash_sha256": "sha256", "hash_pdq": "pdq",
-    "raw_text": "text", "video_md5": "",
-}  # fmt: skip
+    "registrable_domain": "domain",
+    "hash_md5": "md5",
+    "hash_sha256": "sha256",
+    "hash_pdq": "pdq",
+    "imagepdq": "pdq",
+    "raw_text": "text",
+}
+"""What other lists call our kinds (ThreatExchange, StopNCII)."""
+_VALUED: Final = frozenset({*removal.KINDS, *_TYPES} - {"picture"})
+_WITHDRAWN: Final = ("withdrawn", "deleted")
+_NOT_UTF8: Final = "\ufffd"
 _HASH_DIGITS: Final = {32: "md5", 64: "sha256", 16: "phash64"}
 
 
@@ -47,26 +57,37 @@ def read(path: Path, kind: str | None = None) -> Iterator[Line | Bad]:
     """
     if kind is not None and kind not in removal.KINDS:
         raise InputError(f"--kind {kind!r}: one of {', '.join(removal.KINDS)}")
-    stem = path.name.removesuffix(".gz")
+    if kind == "picture":
+        raise InputError("--kind picture: a list names pictures by sha256, md5, pdq or phash64")
+    stem = path.name.removesuffix(".gz").lower()
+    number = 0
     try:
         if stem.endswith(".parquet"):
             yield from _parquet(path, kind)
             return
         with _text(path) as handle:
             if stem.endswith((".csv", ".tsv")):
-                rows = csv.DictReader(handle, delimiter="\t" if stem.endswith(".tsv") else ",")
-                yield from _records(enumerate(rows, 2), kind)
+                lines = _csv(handle, "\t" if stem.endswith(".tsv") else ",", kind)
             elif stem.endswith((".ndjson", ".jsonl", ".json")):
-                yield from _ndjson(handle, kind)
+                lines = _ndjson(handle, kind)
             else:
-                yield from _plain(handle, kind)
-    except (OSError, EOFError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a list ({error})") from error
+                lines = _plain(handle, kind)
+            for line in lines:
+                number = line.number
+                yield line
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a list after line {number} ({error})") from error
 
 
 def _text(path: Path) -> TextIO:
     opened = gzip.open if path.name.endswith(".gz") else open
     return cast(TextIO, opened(path, "rt", encoding="utf-8-sig", errors="replace", newline=""))
+
+
+def _csv(handle: TextIO, delimiter: str, kind: str | None) -> Iterator[Line | Bad]:
+    rows = csv.DictReader(handle, delimiter=delimiter)
+    for record in rows:
+        yield _record(rows.line_num, record, kind)
 
 
 def _parquet(path: Path, kind: str | None) -> Iterator[Line | Bad]:
@@ -76,9 +97,10 @@ def _parquet(path: Path, kind: str | None) -> Iterator[Line | Bad]:
     try:
         number = 0
         for batch in pq.ParquetFile(path).iter_batches(batch_size=20_000):
-            yield from _records(enumerate(batch.to_pylist(), number + 1), kind)
-            number += batch.num_rows
-    except pa.ArrowInvalid as error:
+            for record in batch.to_pylist():
+                number += 1
+                yield _record(number, record, kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: not a Parquet file that can be read ({error})") from error
 
 
@@ -88,37 +110,51 @@ def _ndjson(handle: Iterable[str], kind: str | None) -> Iterator[Line | Bad]:
             continue
         try:
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield Bad(number, f"not JSON: {error}")
             continue
         yield _record(number, record, kind) if isinstance(record, dict) else Bad(number, "not an object")
 
 
-def _records(rows: Iterable[tuple[int, Mapping[Any, Any]]], kind: str | None) -> Iterator[Line | Bad]:
-    for number, record in rows:
-        yield _record(number, record, kind)
-
-
 def _record(number: int, record: Mapping[Any, Any], kind: str | None) -> Line | Bad:
     """Read a record with the columns type, value, match, category, expires_at, status; a lone column named by its kind too."""
-    fields = {
-        str(name).strip().lower(): value for name, value in record.items() if value is not None and name is not None
-    }
-    type_ = str(fields.get("type", "")).strip().lower()
-    if not type_ and "value" not in fields:
-        type_ = next((name for name in removal.KINDS if name in fields), "")
+    fields = {str(name).strip().lower(): value for name, value in record.items() if value not in (None, "")}
+    type_ = str(fields.get("type") or fields.get("signaltype") or "").strip().lower()
+    if not type_ and not {"value", "hashvalue"} & fields.keys():
+        type_ = next((name for name in fields if name in _VALUED), "")
     found = _TYPES.get(type_, type_) or kind or ""
-    value = str(fields.get("value", fields.get(type_, ""))).strip()
+    value = fields.get("value", fields.get("hashvalue", fields.get(type_, "")))
+    value = value.hex() if isinstance(value, bytes) else str(value).strip()
+    if not value:
+        return Bad(number, "no value")
+    if _NOT_UTF8 in value:
+        return Bad(number, "not UTF-8")
     if found not in removal.KINDS or found == "picture":
         return Bad(number, f"type {type_!r} is not one that is matched")
-    match = str(fields.get("match", "")).replace(" ", "").lower()
-    if match == "prefix" and found == "url":
-        found = "url_prefix"
-    distance = int(match.removeprefix("hamming<=")) if match.startswith("hamming<=") and match[9:].isdigit() else 0
-    withdrawn = str(fields.get("status", "active")).lower() in ("withdrawn", "deleted")
-    expires = fields.get("expires_at")
-    category = str(fields["category"]).strip() if fields.get("category") else None
-    return Line(number, found, value, category, distance, str(expires) if expires else None, withdrawn)
+    matched = _matched(found, value, "".join(str(fields.get("match", "exact")).lower().split()))
+    if matched is None:
+        return Bad(number, f"match {fields['match']!r} of a {found} is not understood")
+    withdrawn = str(fields.get("status", fields.get("hashstatus", "active"))).strip().lower() in _WITHDRAWN
+    try:
+        expires = clock.text(clock.moment(str(fields["expires_at"]).strip())) if "expires_at" in fields else None
+    except InputError:
+        return Bad(
+            number, f"expires_at {str(fields['expires_at'])!r} is not a time; it is written as 2026-01-31T12:00:00Z"
+        )
+    category = str(fields["category"]).strip() if "category" in fields else None
+    return Line(number, matched[0], value, category, matched[1], expires, withdrawn)
+
+
+def _matched(kind: str, value: str, match: str) -> tuple[str, int] | None:
+    """Return kind and Hamming radius of an entry as its `match` means it, or None where we could only match less."""
+    radius = match.removeprefix("hamming<=")
+    if kind in ("pdq", "phash64") and match != radius and radius.isdecimal():
+        return kind, int(radius)
+    if match == "prefix" and kind in ("url", "url_prefix"):
+        return "url_prefix", 0
+    if match == "suffix" and kind in ("host", "domain"):
+        return ("domain", 0) if removal.normal("domain", value) == removal.normal("host", value) else None
+    return (kind, 0) if match == "exact" else None
 
 
 def _plain(handle: Iterable[str], kind: str | None) -> Iterator[Line | Bad]:
@@ -128,8 +164,10 @@ def _plain(handle: Iterable[str], kind: str | None) -> Iterator[Line | Bad]:
             continue
         first, _, rest = value.partition(" ")
         type_ = _TYPES.get(first.lower(), first.lower())
-        if rest and type_ in removal.KINDS:  # ThreatExchange's local_file: signal type and value
-            yield Line(number, type_, rest.strip())
+        if _NOT_UTF8 in value:
+            yield Bad(number, "not UTF-8")
+        elif rest and type_ in removal.KINDS and kind not in ("text", "creator"):
+            yield Line(number, type_, rest.strip())  # ThreatExchange's local_file: signal type and value
         else:
             yield Line(number, kind or guess(value), value)
 

@@ -32,6 +32,7 @@ def signing_key(folder: Path) -> Ed25519PrivateKey:
     if not path.exists():
         fresh = Ed25519PrivateKey.generate()
         pem = fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}")
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "wb") as out:
@@ -85,7 +86,8 @@ def append(connection: Connection, type_: str, body: Mapping[str, Any]) -> int:
     number, utc = size(connection), clock.text(clock.now_utc())
     entry = canonical({"number": number, "utc": utc, "type": type_, **body})
     hashed = merkle.leaf_hash(entry.encode())
-    connection.execute(leaf.insert().values(number=number, utc=utc, type=type_, entry=entry, hash=hashed))
+    row = {"number": number, "utc": utc, "type": type_, "request": body.get("request"), "entry": entry, "hash": hashed}
+    connection.execute(leaf.insert().values(**row))
     for level, at, value in merkle.grown(number, hashed, reader(connection)):
         connection.execute(node.insert().values(level=level, number=at, hash=value))
     return number
@@ -138,7 +140,7 @@ def open_note(note: str, public: bytes) -> tuple[str, int, bytes]:
 
 
 def check(connection: Connection, public: bytes) -> list[str]:
-    """Return what is wrong with the log: leaves that changed or went missing, heads that do not follow from them."""
+    """Return what is wrong with the log: leaves or nodes that changed or went missing, heads that do not follow from them."""
     wrong: list[str] = []
     nodes: dict[tuple[int, int], bytes] = {}
     rows = connection.execute(select(leaf.c.number, leaf.c.entry, leaf.c.hash).order_by(leaf.c.number))
@@ -154,6 +156,9 @@ def check(connection: Connection, public: bytes) -> list[str]:
         for level, at, value in merkle.grown(number, true, lambda level, at: nodes[level, at]):
             nodes[level, at] = value
         count += 1
+    stored = {(level, at): bytes(value) for level, at, value in connection.execute(select(node))}
+    wrong += [f"node {at} of level {level} is not what the leaves give" for level, at in sorted(nodes.keys() | stored)
+              if level and stored.get((level, at)) != nodes.get((level, at))]  # fmt: skip
     for size_, top, note in connection.execute(select(head.c.size, head.c.root, head.c.note).order_by(head.c.size)):
         if size_ > count:
             wrong.append(f"a head of {size_} leaves was signed, the log has {count}")

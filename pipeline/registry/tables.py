@@ -96,7 +96,6 @@ entry = Table(  # what candidates are matched against; a digest that several lis
     Column("distance", Integer, nullable=False, default=0),
     Column("expires_utc", String(32)),
     Column("active", Boolean, nullable=False, default=True),
-    Index("entry_position", "position"),
     Index("entry_owner", "owner", "kind"),
     Index(
         "entry_expires",
@@ -129,8 +128,10 @@ leaf = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),  # 0, 1, 2 …
     Column("utc", String(32), nullable=False),
     Column("type", String(32), nullable=False),
+    Column("request", String(40)),  # the request it speaks of, so that its entries are found without reading the log
     Column("entry", Text, nullable=False),  # canonical JSON (RFC 8785); commitments and counts only
     Column("hash", LargeBinary(32), nullable=False),  # SHA-256(0x00 ‖ entry), RFC 9162 §2.1.1
+    Index("leaf_request", "request"),
 )
 
 node = Table(  # complete subtrees of the log above its leaves: 2^level leaves, the number-th of its level
