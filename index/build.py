@@ -1,5 +1,6 @@
 """The last stage: a FAISS index over a snapshot's picture vectors, with explicit ids from the uids."""
 
+import errno
 import json
 import math
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from pipeline.ids import faiss_id
 from pipeline.pack import ERASED, shard_files
 from pipeline.snapshot import Snapshot
 from pipeline.stage import PARQUET, sha256_file
-from pipeline.store import Store
+from pipeline.store import Store, explained
 
 EXACT_ROWS = 100_000
 """Up to here search is exact (100,000 × 512 floats: 205 MB, a few milliseconds a query)."""
@@ -129,8 +130,12 @@ def _commit(store: Store, snapshot: Snapshot, index: Any, table: pa.Table, keys:
 
 def write(store: Store, base: str, index: Any, table: pa.Table, record: IndexRecord) -> IndexRecord:
     """Write an index, its rows and, last, its record with their digests."""
-    with store.scratch() as scratch:
-        faiss.write_index(index, str(scratch / "image.faiss"))
+    with store.scratch() as scratch, explained(f"writing {store.uri(base)}"):
+        try:
+            faiss.write_index(index, str(scratch / "image.faiss"))
+        except RuntimeError as error:  # how FAISS tells of a full disk
+            full = "No space left" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
         pq.write_table(table, scratch / "rows.parquet", row_group_size=10_000, **PARQUET)
         digests = {name: sha256_file(scratch / name) for name in ("image.faiss", "rows.parquet")}
         for name in digests:
