@@ -131,8 +131,8 @@ def flag_counts(signals: pa.Table) -> dict[str, int]:
 
 
 def stored_signals(table: pa.Table) -> dict[str, list[Signal]]:
-    """Return the signals of a SIGNAL table by the URL they were met for."""
+    """Return the signals of a SIGNAL table by the URL they were met for; an erased row's are blank and say nothing."""
     found: dict[str, list[Signal]] = {}
-    for row in table.to_pylist():
+    for row in table.filter(pc.is_valid(table["url"])).to_pylist():
         found.setdefault(row.pop("url"), []).append(Signal(**row))
     return found
