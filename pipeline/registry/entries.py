@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, or_, select, text, update
 
+from filters.removal import HELPERS
 from pipeline.registry.rows import advance_position, position
 from pipeline.registry.staging import Staged
 from pipeline.registry.tables import entry
@@ -17,20 +18,17 @@ _INTO_POSTGRES = text(
     "CAST(:owner AS text[]), CAST(:length AS integer[]), CAST(:position AS bigint[]), CAST(:category AS text[]), "
     "CAST(:distance AS integer[]), CAST(:expires_utc AS text[]), CAST(:active AS boolean[]))"
 )
-_MINE = (
-    entry.c.kind == bindparam("k"), entry.c.digest == bindparam("d"), entry.c.length == bindparam("n"),
-    entry.c.owner == bindparam("o"),
-)  # fmt: skip
+_MINE = (entry.c.kind == bindparam("k"), entry.c.digest == bindparam("d"), entry.c.owner == bindparam("o"))
 _RENEW = (
     update(entry)
     .where(
         *_MINE,
         or_(
-            entry.c.category != bindparam("c"), entry.c.distance != bindparam("r"), entry.c.active.is_(False),
+            entry.c.category != bindparam("c"), entry.c.distance != bindparam("r"),
             entry.c.expires_utc.is_distinct_from(bindparam("e")),
         ),
     )
-    .values(category=bindparam("c"), distance=bindparam("r"), expires_utc=bindparam("e"), active=True, position=bindparam("p"))
+    .values(category=bindparam("c"), distance=bindparam("r"), expires_utc=bindparam("e"), position=bindparam("p"))
 )  # fmt: skip
 
 
@@ -38,7 +36,7 @@ _RENEW = (
 class Merged:
     """What merging a batch changed."""
 
-    added: int  # entries that no list of the source had; the two of a URL prefix count as one
+    added: int  # entries that no list of the source had; those of a URL prefix count as one
 
 
 def merge(connection: Connection, owner: str, lists: frozenset[str], staged: Sequence[Staged]) -> Merged:
@@ -51,12 +49,11 @@ def merge(connection: Connection, owner: str, lists: frozenset[str], staged: Seq
     where = _owners(connection, staged, lists) if lists else {}
     fresh = [row for row in staged if not row.withdrawn and row.key not in where]
     renewed = [
-        {"k": row.kind, "d": row.digest, "n": row.length, "o": held, "c": row.category, "r": row.distance,
-         "e": row.expires_utc, "p": number}
+        {"k": row.kind, "d": row.digest, "o": held, "c": row.category, "r": row.distance, "e": row.expires_utc, "p": number}
         for row in staged if not row.withdrawn for held in where.get(row.key, ())
     ]  # fmt: skip
     gone = [
-        {"k": row.kind, "d": row.digest, "n": row.length, "o": held}
+        {"k": row.kind, "d": row.digest, "o": held}
         for row in staged
         if row.withdrawn
         for held in where.get(row.key, ())
@@ -67,22 +64,21 @@ def merge(connection: Connection, owner: str, lists: frozenset[str], staged: Seq
     changed += connection.execute(delete(entry).where(*_MINE), gone).rowcount if gone else 0
     if changed:
         advance_position(connection)
-    return Merged(sum(row.kind != "prefix_host" for row in fresh))
+    return Merged(sum(row.kind not in HELPERS for row in fresh))
 
 
 def _owners(
     connection: Connection, staged: Sequence[Staged], lists: frozenset[str]
-) -> dict[tuple[str, bytes, int], list[str]]:
-    """Return which of the lists have which entries."""
-    found: dict[tuple[str, bytes, int], list[str]] = {}
-    columns = select(entry.c.kind, entry.c.digest, entry.c.length, entry.c.owner)
+) -> dict[tuple[str, bytes], list[str]]:
+    """Return which of the lists have which entries; those of a list that was withdrawn as a whole do not count."""
+    found: dict[tuple[str, bytes], list[str]] = {}
     for kind in dict.fromkeys(row.kind for row in staged):
+        columns = select(entry.c.digest, entry.c.owner).where(entry.c.kind == kind, entry.c.active)
         digests = [row.digest for row in staged if row.kind == kind]
         for at in range(0, len(digests), _AT_ONCE):
-            chosen = columns.where(entry.c.kind == kind, entry.c.digest.in_(digests[at : at + _AT_ONCE]))
-            for kind_, digest, length, owner in connection.execute(chosen):
+            for digest, owner in connection.execute(columns.where(entry.c.digest.in_(digests[at : at + _AT_ONCE]))):
                 if owner in lists:
-                    found.setdefault((kind_, bytes(digest), length), []).append(owner)
+                    found.setdefault((kind, bytes(digest)), []).append(owner)
     return found
 
 

@@ -19,9 +19,9 @@ class Staged(NamedTuple):
     withdrawn: bool
 
     @property
-    def key(self) -> tuple[str, bytes, int]:
+    def key(self) -> tuple[str, bytes]:
         """Return what it is about."""
-        return self.kind, self.digest, self.length
+        return self.kind, self.digest
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Staging:
         """Yield the last words, sorted by what they are about."""
         found = self.connection.execute(
             "SELECT kind, digest, length, category, distance, expires, withdrawn, max(number) FROM line "
-            "GROUP BY kind, digest, length ORDER BY kind, digest, length"
+            "GROUP BY kind, digest ORDER BY kind, digest"
         )
         while batch := found.fetchmany(rows):
             yield [Staged._make((*row[:6], bool(row[6]))) for row in batch]

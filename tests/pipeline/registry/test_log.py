@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import delete, func, select, text, update
 
 from pipeline.errors import ConfigError, InvariantError, StorageError
@@ -89,7 +90,7 @@ def test_removed_entries_nodes_and_forged_heads_are_found(registry: Registry) ->
     with place.writing(registry.engine) as connection:
         connection.execute(update(node).where(node.c.level == 2, node.c.number == 0).values(hash=b"\0" * 32))
         connection.execute(delete(head))
-        stranger = log.Ed25519PrivateKey.generate()
+        stranger = Ed25519PrivateKey.generate()
         note = log.signed_note(
             f"{registry.origin}\n0\n{base64.b64encode(merkle.EMPTY).decode()}\n", stranger, registry.origin
         )

@@ -56,7 +56,8 @@ def test_another_value_or_another_key_is_refused(held: dict[str, Any]) -> None:
 
 def _changes(held: dict[str, Any]) -> dict[str, Any]:
     """Return what someone might change, by a name."""
-    flipped = held["entries"][1]["proof"][0]
+    second = held["entries"][1]
+    flipped = f"{int(second['proof'][0][0], 16) ^ 1:x}{second['proof'][0][1:]}"
     other = json.loads(held["entries"][0]["entry"])
     return {
         "kind": {"kind": "domain"},
@@ -67,7 +68,7 @@ def _changes(held: dict[str, Any]) -> dict[str, Any]:
         "checkpoint": {"checkpoint": held["checkpoint"].replace("\n1", "\n2")},
         "entry": {"entries": [{**held["entries"][0], "entry": json.dumps({**other, "kind": "host"})}]},
         "leaf": {"entries": [{**held["entries"][0], "leaf": held["entries"][0]["leaf"] + 1}]},
-        "proof": {"entries": [{**held["entries"][1], "proof": [f"{int(flipped[0], 16) ^ 1:x}{flipped[1:]}", *held["entries"][1]["proof"][1:]]}]},
+        "proof": {"entries": [{**second, "proof": [flipped, *second["proof"][1:]]}]},
         "form of an entry": {"entries": [{**held["entries"][0], "entry": "[]"}]},
         "fewer entries": {"entries": held["entries"][:-1]},
         "no entries": {"entries": []},
@@ -76,9 +77,15 @@ def _changes(held: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_change_to_a_receipt_shows(held: dict[str, Any]) -> None:
     for name, change in _changes(held).items():
-        with pytest.raises(InvariantError):
-            receipts.check({**held, **change})
-            pytest.fail(f"a changed {name} was not found")
+        assert not holds({**held, **change}), f"a changed {name} was not found"
+
+
+def holds(held: dict[str, Any]) -> bool:
+    try:
+        receipts.check(held)
+    except InvariantError:
+        return False
+    return True
 
 
 def test_what_is_no_receipt_is_said_so(held: dict[str, Any]) -> None:

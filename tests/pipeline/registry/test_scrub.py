@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from pipeline.errors import InputError, StorageError
 from pipeline.registry import place, receipts
@@ -90,7 +90,7 @@ def test_a_postgresql_server_has_no_row_with_the_key_any_more(postgres_url: str,
         assert not [needle for needle in [*NEEDLES, key] if needle in after.read_bytes()]
 
 
-def data_file(connection: place.Connection) -> Path:
+def data_file(connection: Connection) -> Path:
     """Return the file of the table; the tests' server is on this machine."""
     if os.geteuid() != 0:
         pytest.skip("only root reads another user's database files")
@@ -98,7 +98,7 @@ def data_file(connection: place.Connection) -> Path:
     return folder / str(connection.exec_driver_sql("SELECT pg_relation_filepath('request')").scalar_one())
 
 
-def checkpointed(connection: place.Connection, file: Path, key: bytes) -> bool:
+def checkpointed(connection: Connection, file: Path, key: bytes) -> bool:
     connection.exec_driver_sql("CHECKPOINT")
     return key in file.read_bytes()
 
