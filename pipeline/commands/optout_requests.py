@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands.options import Dataset, Json, RegistryUrl, RequestId, opened
+from pipeline.commands.options import Dataset, Json, RegistryUrl, RequestId, asked, opened
 
 if TYPE_CHECKING:
     from pipeline.registry.requests import Request
@@ -55,17 +55,22 @@ def add(
     registry_url: RegistryUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Take a request in; what it plainly means is hidden at once, from searches, training and later ingests."""
+    """Take a request in; what it plainly means is hidden at once, from searches, training and later ingests.
+
+    With `-` for a value, it is read from standard input.
+    """
     from pipeline.registry.clock import moment
 
     given = {
         "url": url, "url_prefix": url_prefix, "host": host, "domain": domain, "uid": uid, "sha256": sha256, "md5": md5, "pdq": pdq,
         "phash64": phash64, "text": text, "creator": creator, "picture": image,
     }  # fmt: skip
-    asked = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(asked) != 1:
+    named = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(named) != 1:
         raise typer.BadParameter("name exactly one thing: --url, --domain, --image, …")
-    kind, value = asked[0]
+    kind, value = named[0]
+    if value == "-":  # what is typed as an argument stays in the shell's history and shows in the list of processes
+        value = sys.stdin.readline().strip()
     store, registry = opened(dataset, registry_url)
     request = registry.add(
         kind,
@@ -82,6 +87,7 @@ def add(
 
     take_up(store, registry, request.id)
     request = registry.get(request.id)
+    registry.sign()
     if receipt is not None:
         write_receipt(registry, request.id, receipt)
     matches = registry.matches(request.id)
@@ -135,6 +141,9 @@ def import_(
         registry, file, source=source, kind=kind, category=category,
         on_batch=lambda lines: print(f"\r{lines:,} lines", end="", file=sys.stderr) if live else None,
     )  # fmt: skip
+    registry.sign()
+    if live:
+        print(file=sys.stderr)
     if as_json:
         print(json.dumps(done.to_json(), indent=1))
         return
@@ -147,12 +156,21 @@ def import_(
 
 def list_(
     dataset: Dataset,
-    state: Annotated[str | None, typer.Option(help="Only those in this state")] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            help="Only those in this state: received, identified, proposed, confirmed, tombstoned, erased, closed, withdrawn, refused"
+        ),
+    ] = None,
     registry_url: RegistryUrl = None,
     as_json: Json = False,
 ) -> None:
     """List the requests with their states and deadlines; nothing personal is shown."""
-    _, registry = opened(dataset, registry_url)
+    from pipeline.registry.requests import MOVES
+
+    if state is not None and state not in MOVES:
+        raise typer.BadParameter(f"one of {', '.join(MOVES)}", param_hint="--state")
+    _, registry = asked(dataset, registry_url)
     _print_requests(list(registry.requests(state)), as_json)
 
 
@@ -165,7 +183,7 @@ def overdue(
     """List the open requests whose deadline has passed; exit code 1 when there are any."""
     from pipeline.registry import clock
 
-    _, registry = opened(dataset, registry_url)
+    _, registry = asked(dataset, registry_url)
     now = clock.moment(at) if at else clock.now_utc()
     late = [request for request in registry.requests() if request.overdue(now)]
     _print_requests(late, as_json)
@@ -200,7 +218,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one request: its way through the states, and the rows it means."""
-    _, registry = opened(dataset, registry_url)
+    _, registry = asked(dataset, registry_url)
     request = registry.get(request_id)
     rows = [
         {"uid": m.uid.hex(), "how": m.how, "score": m.score, "state": m.state} for m in registry.matches(request_id)
@@ -227,25 +245,7 @@ def show(
 
 def withdraw(dataset: Dataset, request_id: RequestId, registry_url: RegistryUrl = None, as_json: Json = False) -> None:
     """Take a request back for the person: what is only hidden comes back, what is erased stays erased, the block is lifted."""
-    from pipeline import tombstones
-
-    store, registry = opened(dataset, registry_url)
-    before = registry.get(request_id).state
-    registry.advance(request_id, "withdrawn")
-    mine = [match for match in registry.matches(request_id, "confirmed") if match.part]
-    if before == "tombstoned" and mine:
-        uids, parts = [match.uid for match in mine], [match.part for match in mine]
-        tombstones.publish(store, tombstones.of_request(uids, parts, request_id, lifted=True))
-    says = {
-        "tombstoned": f"{len(mine):,} rows are visible again",
-        "erased": "what is erased stays erased",
-        "closed": "what is erased stays erased",
-    }
-    _told(
-        registry.get(request_id),
-        says.get(before, "nothing had been hidden") + "; later ingests may take it again",
-        as_json,
-    )
+    _end(dataset, registry_url, request_id, "withdrawn", None, as_json)
 
 
 def refuse(
@@ -265,15 +265,35 @@ def refuse(
 
     if reason not in REFUSALS:
         raise typer.BadParameter(f"one of {', '.join(REFUSALS)}", param_hint="--reason")
-    _, registry = opened(dataset, registry_url)
-    registry.advance(request_id, "refused", reason=reason)
-    _told(registry.get(request_id), f"refused: {reason}; tell the person why, and where to complain", as_json)
+    _end(dataset, registry_url, request_id, "refused", reason, as_json)
+
+
+def _end(
+    dataset: str, registry_url: str | None, request_id: str, state: str, reason: str | None, as_json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from pipeline.erasure.ending import end
+
+    store, registry = opened(dataset, registry_url)
+    ended = end(store, registry, request_id, state, reason)
+    registry.sign()
+    request = registry.get(request_id)
+    if as_json:
+        print(json.dumps({**request.to_json(), "rows": asdict(ended)}, indent=1))
+        return
+    says = [f"refused: {reason}; tell the person why, and where to complain" if reason else "withdrawn"]
+    says += [f"{ended.visible:,} rows are no longer hidden by it"] if ended.visible else []
+    says += [f"{ended.still_hidden:,} of them are by another request"] if ended.still_hidden else []
+    says += [f"{ended.erased:,} rows are erased, which cannot be undone"] if ended.erased else []
+    print(f"{request.id}: {'; '.join(says)}; later ingests are free to take what it named")
 
 
 def extend(dataset: Dataset, request_id: RequestId, registry_url: RegistryUrl = None, as_json: Json = False) -> None:
     """Extend the deadline by two months; the person must be told within the first (GDPR art. 12(3))."""
     _, registry = opened(dataset, registry_url)
     request = registry.extend(request_id)
+    registry.sign()
     _told(request, f"now due {request.deadline_utc}; tell the person today, with the reason", as_json)
 
 

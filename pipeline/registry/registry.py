@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, select, tuple_, update
 
 from filters import removal
 from pipeline.errors import ConfigError, InputError, StorageError
@@ -32,6 +32,7 @@ from pipeline.registry.tables import entry, import_, leaf, match, request
 from pipeline.store import Store
 
 _KEY = "public_key"  # the name of the fact
+_ROWS = 10_000  # read at once
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,23 @@ class Registry:
         """Sign the log as it stands, where that was not done, and return its head (a C2SP checkpoint)."""
         with place.writing(self.engine) as connection:
             return log.sign_head(connection, self.key, self.origin)
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Yield what is matched against, as JSON values: digests, nothing in clear."""
+        last: tuple[str, bytes, str] = ("", b"", "")
+        names = ("kind", "digest", "owner", "category", "distance", "expires_utc", "active")
+        while True:
+            after = tuple_(entry.c.kind, entry.c.digest, entry.c.owner) > last
+            chosen = select(*(entry.c[name] for name in names)).where(after)
+            with place.reading(self.engine) as connection:
+                rows = connection.execute(
+                    chosen.order_by(entry.c.kind, entry.c.digest, entry.c.owner).limit(_ROWS)
+                ).all()
+            for row in rows:
+                yield dict(zip(names, row, strict=True)) | {"digest": bytes(row.digest).hex()}
+            if len(rows) < _ROWS:
+                return
+            last = (rows[-1].kind, bytes(rows[-1].digest), rows[-1].owner)
 
     def counts(self) -> dict[str, int]:
         """Return state → requests."""
