@@ -68,10 +68,11 @@ def normal(kind: str, value: str) -> str | bytes | None:
         return url_key(canonical) if canonical else None
     if kind in ("host", "domain"):
         canonical = _address(value.removeprefix("*.").removeprefix(".") if kind == "domain" else value)
-        name = host(canonical).removeprefix("www.") if canonical else ""
-        if kind == "domain" and name:
-            name = registrable_domain(name)
-        return name or None
+        name = host(canonical) if canonical else ""
+        if kind == "domain":  # www.gov.uk is one: its www. is no variant
+            name = registrable_domain(name) if name else ""
+            return name or None
+        return name.removeprefix("www.") or None
     if kind in ("text", "creator"):
         return " ".join(_WORD.findall(text_key(value))) or None
     raise ValueError(f"unknown kind {kind!r}; one of {', '.join(KINDS)}")

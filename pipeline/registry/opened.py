@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from pipeline.registry import clock, seal
-from pipeline.registry.requests import Request
+from pipeline.registry.requests import OPEN, Request
 from pipeline.registry.rows import advance_position, step
 from pipeline.registry.tables import request
 
@@ -39,6 +39,20 @@ class Opened:
             reason=None, extension_notice_utc=None, extended_due_utc=None, forgotten=False, received_utc=received, due_utc=due,
         )  # fmt: skip
 
+    def equal(self, connection: Connection) -> str | None:
+        """Return the id of the open request of the same person for the same thing, if there is one."""
+        same = {"kind": self.kind, "source": self.source, "options": self._options, "digest": self.digest}
+        alike = (request.c[name] == value for name, value in same.items())
+        found = select(request.c.id, request.c.key, request.c.sealed).where(request.c.state.in_(OPEN), *alike)
+        for row in connection.execute(found):
+            if row.key and seal.unseal(bytes(row.key), bytes(row.sealed), row.id)["contact"] == self.secret["contact"]:
+                return str(row.id)
+        return None
+
+    @property
+    def _options(self) -> str:
+        return json.dumps(dict(self.options), sort_keys=True)
+
     def insert(self, connection: Connection) -> int:
         """Put it into the registry with a key of its own and the log's first entry on it; return its position."""
         key, position = seal.new_key(), advance_position(connection)
@@ -47,7 +61,7 @@ class Opened:
         connection.execute(
             request.insert().values(
                 id=self.id, position=position, kind=self.kind, digest=self.digest, key=key,
-                sealed=seal.seal(key, self.secret, self.id), options=json.dumps(dict(self.options), sort_keys=True),
+                sealed=seal.seal(key, self.secret, self.id), options=self._options,
                 source=self.source, state="received", commitment=commitment, received_utc=received, due_utc=due,
             )
         )  # fmt: skip

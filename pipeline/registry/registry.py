@@ -1,7 +1,6 @@
 """The registry of requests: every change is one transaction that holds the new state and the log's entry on it."""
 
 import base64
-import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Engine, func, select, tuple_, update
+from sqlalchemy import Engine, func, select, tuple_, update
 
 from filters import removal
 from pipeline.errors import ConfigError, InputError, StorageError
@@ -136,19 +135,19 @@ class Registry:
         if received > clock.now_utc() + timedelta(days=1):  # a day, for people whose clock is ahead of UTC
             raise InputError(f"received on {clock.text(received)}: that is yet to come")
         named = Named.read(self.seed, kind, value)
-        options = {
+        options: dict[str, Any] = {
             "copies": kind in removal.COPIES_TOO if copies is None else copies,
             "category": category,
-            **({"distance": distance} if distance is not None else {}),
         }
+        if distance is not None:
+            options["distance"] = distance
+        id_ = "r-" + base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+        secret = {"value": value, "contact": contact, "note": note}
+        opened = Opened(id_, kind, source, options, secret, named.form, named.digest, received)
         with place.writing(self.engine) as connection:
-            same = {"kind": kind, "source": source, "options": json.dumps(options, sort_keys=True)}
-            known = _equal(connection, named.digest, contact, **same)
+            known = opened.equal(connection)
             if known is not None:
                 return read_request(connection, known)
-            id_ = "r-" + base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
-            secret = {"value": value, "contact": contact, "note": note}
-            opened = Opened(id_, kind, source, options, secret, named.form, named.digest, received)
             number = opened.insert(connection)
             for entry_kind, digest, length in named.entries:
                 connection.execute(
@@ -337,13 +336,3 @@ class Registry:
 
 def _public(key: Ed25519PrivateKey) -> str:
     return base64.b64encode(log.public_bytes(key)).decode()
-
-
-def _equal(connection: Connection, digest: bytes, contact: str | None, **same: str) -> str | None:
-    """Return the id of the open request of the same person for the same thing, if there is one."""
-    alike = [request.c[name] == value for name, value in same.items()]
-    columns = select(request.c.id, request.c.key, request.c.sealed)
-    for row in connection.execute(columns.where(request.c.digest == digest, request.c.state.in_(OPEN), *alike)):
-        if row.key and seal.unseal(bytes(row.key), bytes(row.sealed), row.id)["contact"] == contact:
-            return str(row.id)
-    return None

@@ -127,8 +127,8 @@ class Suppression:
     def _hosts(self, urls: Sequence[str], *, with_domains: bool) -> Bools:
         places = [url.split("/", 3)[2] for url in urls]
         numbers = {at: number for number, at in enumerate(dict.fromkeys(places))}
-        names = [host(f"http://{at}/").removeprefix("www.") if at else "" for at in numbers]
-        barred = self._listed("host", names)
+        names = [host(f"http://{at}/") if at else "" for at in numbers]
+        barred = self._listed("host", [name.removeprefix("www.") for name in names])
         if with_domains and self.has("domain"):
             barred |= self._listed("domain", [registrable_domain(name) for name in names])
         rows = np.fromiter((numbers[at] for at in places), np.int64, len(places))

@@ -56,6 +56,7 @@ request = Table(
     Column("extended_due_utc", String(32)),
     Column("commitment", LargeBinary(32), nullable=False),  # HMAC-SHA256, what the log's leaves hold of the value
     Index("request_state", "state", "due_utc"),
+    Index("request_digest", "digest"),  # equal requests
 )
 
 transition = Table(

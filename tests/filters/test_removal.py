@@ -34,6 +34,8 @@ FORMS = [
     ("domain", "*.example.co.uk", "example.co.uk"),
     ("domain", ".example.co.uk", "example.co.uk"),
     ("domain", "https://a.b.münchen.de/x", "xn--mnchen-3ya.de"),
+    ("domain", "https://www.gov.uk/x", "www.gov.uk"),
+    ("domain", "www.example.co.uk", "example.co.uk"),
     ("domain", "jane.github.io", "jane.github.io"),  # a private suffix: every user is a domain of their own
     ("domain", "jane@mail.example", None),
     ("domain", "not a domain", None),

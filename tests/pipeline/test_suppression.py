@@ -230,6 +230,14 @@ def test_nothing_that_is_listed_stands_in_the_files_in_clear(registry: Registry)
         assert needle not in data
 
 
+def test_a_domain_that_is_a_www_is_met_whether_its_domain_is_known_or_not(registry: Registry) -> None:
+    registry.add("domain", "www.gov.uk")  # gov.uk is a public suffix: each name below it is another's
+    lists = Suppression.open(registry.store, build(registry))
+    urls = pa.chunked_array([["https://www.gov.uk/1.jpg", "https://gov.uk/1.jpg", "https://tax.gov.uk/1.jpg"]])
+    assert lists.urls(urls).tolist() == [True, False, False]
+    assert lists.urls(urls, pa.chunked_array([["www.gov.uk", "gov.uk", "tax.gov.uk"]])).tolist() == [True, False, False]
+
+
 BUILDING = """
 import json, sys
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Requests as a person and an ingest see them: taken in once, obeyed at once, found again, sealed."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from sqlalchemy import select
 
 from filters import removal
 from pipeline.errors import InputError, InvariantError
-from pipeline.registry import place, seal
+from pipeline.registry import place, receipts, seal
+from pipeline.registry.imports import import_list
 from pipeline.registry.registry import Registry
 from pipeline.registry.requests import Match
 from pipeline.registry.tables import entry
@@ -194,3 +196,28 @@ def test_what_is_shown_of_a_request_is_json_without_anything_personal(registry: 
     assert "jane" not in shown
     assert json.loads(shown)["deadline_utc"] == request.due_utc
     assert json.loads(shown)["transitions"][0]["leaf"] == 0
+
+
+def test_entries_go_out_in_pages_each_once(either: Registry, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("".join(f"{n}.example\n" for n in range(20_500)))
+    import_list(either, tmp_path / "list.txt")
+    either.add("domain", "7.example")
+    rows = list(either.entries())
+    assert len(rows) == 20_501
+    assert len({(row["digest"], row["owner"]) for row in rows}) == 20_501
+    assert [row["digest"] for row in rows] == sorted(row["digest"] for row in rows)
+
+
+def test_a_list_stands_as_a_request_with_a_receipt_of_its_own(either: Registry, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.example\n")
+    id_ = import_list(either, tmp_path / "list.txt").id
+    passing = either.list_request(id_, keep=False)
+    assert (passing.kind, passing.state, list(either.requests())) == ("list", "received", [])
+    assert either.list_request(id_) == either.list_request(id_)
+    assert [request.id for request in either.requests()] == [id_]
+    assert receipts.check(receipts.receipt(either, id_))[-1].startswith("entry 1: received at ")
+    either.advance(id_, "withdrawn")  # the list as a whole
+    assert listed(either) == []
+    again = import_list(either, tmp_path / "list.txt")
+    assert again.again  # what was withdrawn is not brought back by the same file
+    assert listed(either) == []
