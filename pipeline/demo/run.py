@@ -156,4 +156,4 @@ def _print(
         ("shards", f"{config.dataset}/shards/{snapshots[1].folder}/"),
         ("search", f'tamis search {config.dataset} --text "a red fruit" --html found.html'),
     ):
-        console.print(f"[bold]{name}[/]  {value}", soft_wrap=True, highlight=False)
+        console.print(f"[bold]{name:<8}[/] {value}", soft_wrap=True, highlight=False)
