@@ -28,13 +28,13 @@ _ROWS: Final = 100_000
 def build(registry: Registry) -> str:
     """Write the registry's entries that are in force as files of the data set and return the edition they are called by.
 
-    An edition is the registry's position, and where entries ran out since, when the last of them did. Its files are written
-    once; those of other editions go. Memory is bounded: digests come sorted from the database, 100,000 at a time.
+    An edition is the registry's position and name, and where entries ran out since, when the last of them did. Its files are
+    written once; those of other editions go. Memory is bounded: digests come sorted from the database, 100,000 at a time.
     """
     store = registry.store
     with _snapshot(registry) as connection:
         now = clock.text(clock.now_utc())
-        edition = _edition(connection, now)
+        edition = _edition(connection, now, registry.meta("registry_id") or "")
         target = f"{FOLDER}/{edition}"
         if not store.exists(f"{target}/{META}"):
             with store.scratch() as scratch:
@@ -57,11 +57,12 @@ def _snapshot(registry: Registry) -> Iterator[Connection]:
         yield connection
 
 
-def _edition(connection: Connection, now: str) -> str:
+def _edition(connection: Connection, now: str, registry_id: str) -> str:
     position = connection.execute(select(meta.c.value).where(meta.c.name == "position")).scalar() or "0"
     ran_out = select(func.max(entry.c.expires_utc)).where(entry.c.expires_utc <= now, entry.c.active)
     last = connection.execute(ran_out).scalar()
-    return f"{position}-{last.replace(':', '').replace('-', '')}" if last else str(position)
+    stamp = last.replace(":", "").replace("-", "") if last else ""
+    return "-".join(part for part in (str(position), registry_id[:8], stamp) if part)
 
 
 def write(registry: Registry, folder: Path, owners: Sequence[str]) -> dict[str, Any]:

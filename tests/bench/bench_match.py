@@ -33,7 +33,7 @@ from pipeline.registry.digests import TagWriter, Writer
 from pipeline.registry.suppression import Suppression
 from pipeline.registry.suppression_files import NEAR, SORTED
 
-SEED, BATCH = bytes(range(32)), 65_536
+SEED, BATCH = bytes(range(32)), 10_000  # rows of a part
 CANDIDATES, URLS, DOMAINS = 10_000_000, 100_000_000, 1_000_000
 LIMIT_BYTES = 2_000_000_000
 
@@ -111,7 +111,7 @@ def _matching(folder: Path, meta: dict[str, Any], path: Path, share: tuple[int, 
         table = stream.read_row_group(group, columns=columns, use_threads=False)
         found = lists.names(table) if pages else lists.urls(table["url"], table["domain"])
         rows, hits = rows + table.num_rows, hits + int(found.sum())
-        if group // step % 8 == 0:
+        if group // step % 50 == 0:
             peak = max(peak, memory_bytes("Pss"))
     pipe.send((rows, hits, time.perf_counter() - start, max(peak, memory_bytes("Pss"))))
 

@@ -193,6 +193,20 @@ def test_editions_follow_the_registry_and_old_ones_go(registry: Registry) -> Non
     assert lists(registry).names(rows("https://a.example/1.jpg")).tolist() == [False]
 
 
+def test_lists_of_another_registry_at_the_same_position_are_not_taken_for_ours(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.add("url", "https://a.example/1.jpg")
+    first = build(registry)
+    other = Registry.open(registry.store, f"sqlite:///{tmp_path}/other.sqlite")
+    other.add("url", "https://b.example/1.jpg")
+    assert other.position() == registry.position()
+    second = build(other)
+    assert second != first
+    found = Suppression.open(registry.store, second).names(rows("https://a.example/1.jpg", "https://b.example/1.jpg"))
+    assert found.tolist() == [False, True]
+
+
 def test_an_entry_that_runs_out_is_obeyed_no_longer(registry: Registry) -> None:
     now: datetime = clock.now_utc()
     registry.add("url", "https://a.example/1.jpg")
