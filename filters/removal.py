@@ -122,10 +122,12 @@ def entries(seed: bytes, kind: str, normal_form: str) -> list[tuple[str, bytes, 
         return [(kind, own, len(normal_form.split()))]
     if kind == "url_prefix":
         at, length = prefix_host(normal_form), len(normal_form)
-        more = [
-            (helper, digest(seed, helper, form)) for helper, form in zip(HELPERS, (at, f"{at} {length}"), strict=True)
+        measured = digest(seed, "prefix_length", f"{at} {length}")
+        return [
+            (kind, own, length),
+            ("prefix_host", digest(seed, "prefix_host", at), 0),
+            ("prefix_length", measured, length),
         ]
-        return [(kind, own, length), *((helper, digest_, length) for helper, digest_ in more)]
     if kind == "url":
         return [(kind, own, url_tags.tag(seed, normal_form))]
     return [(kind, own, 0)]

@@ -77,7 +77,7 @@ def test_digests_are_keyed_and_kinds_do_not_meet() -> None:
 def test_a_prefix_is_listed_with_its_host_and_length_and_a_phrase_with_its_words() -> None:
     own, host, length = removal.entries(SEED, "url_prefix", "example.com:8080/holiday/")
     assert own == ("url_prefix", removal.digest(SEED, "url_prefix", "example.com:8080/holiday/"), 25)
-    assert host == ("prefix_host", removal.digest(SEED, "prefix_host", "example.com:8080"), 25)
+    assert host == ("prefix_host", removal.digest(SEED, "prefix_host", "example.com:8080"), 0)
     assert length == ("prefix_length", removal.digest(SEED, "prefix_length", "example.com:8080 25"), 25)
     assert removal.entries(SEED, "text", "jane q doe")[0][2] == 3
     assert removal.entries(SEED, "domain", "example.com") == [

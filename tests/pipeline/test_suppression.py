@@ -198,6 +198,7 @@ def test_lists_of_another_registry_at_the_same_position_are_not_taken_for_ours(
 ) -> None:
     registry.add("url", "https://a.example/1.jpg")
     first = build(registry)
+    registry.store.delete(f"{place.FOLDER}/registry.json")  # which says whose requests the data set obeys
     other = Registry.open(registry.store, f"sqlite:///{tmp_path}/other.sqlite")
     other.add("url", "https://b.example/1.jpg")
     assert other.position() == registry.position()
