@@ -1,5 +1,6 @@
 """Sorted 16-byte digests on disk, and whether a stream of others is among them: a bitmap answers most, binary search the rest."""
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ class Digests:
         ):  # once in 2^64: a shared first half
             last = int(np.searchsorted(self.high, high[row], side="right"))
             found[row] = bool((self.low[first:last] == asked[row, 1]).any())
+        if len(likely):
+            _unmap(self.low)
         return found
 
 
@@ -91,6 +94,13 @@ class TagWriter:
 def open_tags(folder: Path, name: str) -> Tags:
     """Map the file that a TagWriter left."""
     return Tags(np.load(folder / f"{name}.tags.npy", mmap_mode="r"))
+
+
+def _unmap(array: NDArray[Any]) -> None:
+    """Give back the pages of a mapped file; the kernel maps sixteen for each that is touched, and the few hits lie anywhere."""
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _log2_bits(bitmap: NDArray[np.uint8]) -> int:
