@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -262,27 +264,40 @@ def _demo_search(dataset: str, queries: "Sequence[str]", k: int) -> "list[Search
     return [Search(query, [(hit.cos, hit.caption, hit.picture) for hit in hits]) for query, hits in asked]
 
 
-def main() -> None:
-    """Run the command line: 0 done, 1 our error, 2 usage, 3 invariant broken, 130 stopped."""
+def run() -> int:
+    """Run the command line and return its exit code: 0 done, 1 our error, 2 usage, 3 invariant broken, 130 stopped."""
     from pipeline.errors import TamisError
 
     try:
         code = app(standalone_mode=False)
     except TamisError as error:
         print(f"tamis: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except OSError as error:
         advice = "free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to it"
         print(f"tamis: {error}; {advice}, then run the same command again, finished parts are kept", file=sys.stderr)
-        sys.exit(1)
+        return 1
     except _USAGE_ERROR as error:
         error.show()
-        sys.exit(error.exit_code)
+        return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     if code == 130:  # typer's own answer to Ctrl-C
         print("\ntamis: stopped. What is finished is kept; run the same command again to go on.", file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Run the command line and leave at once.
+
+    Everything is closed by then. The interpreter's own way out destroys Arrow's threads while they may still run, which
+    now and then ends a command that has done its work with SIGABRT.
+    """
+    code = run()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a reader that has gone away, as in `tamis … | head`
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

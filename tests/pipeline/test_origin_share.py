@@ -143,6 +143,7 @@ def test_a_worker_that_died_while_asking_holds_nobody_up_for_long(web: Web, tmp_
     assert OriginShare(store, "a").known(web.second) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_on_two_workers_asks_it_once_and_so_does_the_next_run(web: Web, tmp_path: Path) -> None:
     def run(numbers: range) -> dict[str, object]:

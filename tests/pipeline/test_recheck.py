@@ -104,6 +104,7 @@ def test_what_sites_deny_by_now_becomes_requests_once_and_the_next_ingest_obeys_
         assert out["rows"] == 7
 
 
+@pytest.mark.slow
 def test_a_site_that_closed_altogether_is_one_request_and_samples_bound_the_headers(
     tmp_path: Path, scheduler: str
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_site_that_closed_altogether_is_one_request_and_samples_bound_the_head
     assert found["headers"]["looked_at"] == 0
 
 
+@pytest.mark.slow
 def test_another_policy_judges_what_was_heard_and_asks_only_for_what_it_may_judge_otherwise(
     tmp_path: Path, scheduler: str
 ) -> None:

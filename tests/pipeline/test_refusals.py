@@ -90,6 +90,7 @@ def test_a_picture_listed_after_the_ingest_goes_at_the_next_and_only_its_part_is
     assert "http://site1.example/p/9.jpg" in kept(whole, 3)
 
 
+@pytest.mark.slow
 def test_a_run_with_an_empty_registry_publishes_the_same_bytes(
     crawl: list[Path], tmp_path: Path, scheduler: str
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_run_with_an_empty_registry_publishes_the_same_bytes(
     assert not (tmp_path / "none" / "set" / "private").exists()
 
 
+@pytest.mark.slow
 def test_a_tombstone_takes_a_row_out_of_the_next_snapshot(crawl: list[Path], tmp_path: Path, scheduler: str) -> None:
     file = config(tmp_path / "run.toml", str(tmp_path / "set"), crawl)
     ingest(file, scheduler)

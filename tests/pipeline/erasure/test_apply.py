@@ -283,6 +283,7 @@ def test_running_the_same_crawl_again_does_not_bring_it_back(fresh: Fresh, whole
     assert erasing.problems(store) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [pytest.param("other parts", marks=pytest.mark.slow), "files touched"])
 def test_reading_the_crawl_anew_does_not_write_it_down_again(
     fresh: Fresh, whole: Path, scheduler: str, change: str, tmp_path: Path
@@ -305,6 +306,7 @@ def test_reading_the_crawl_anew_does_not_write_it_down_again(
     assert erasing.problems(store) == []
 
 
+@pytest.mark.slow
 def test_what_was_laid_out_twice_is_erased_in_both(fresh: Fresh, whole: Path, scheduler: str) -> None:
     store = fresh("set")
     gone = some(store)
