@@ -71,7 +71,10 @@ def _moments(count: int, seed: int) -> list[float]:
     return [random.Random(f"{seed}/{i}").uniform(0.15, 1.0) for i in range(count)]
 
 
-@pytest.mark.parametrize("share", _moments(2, seed=1))
+_FIRST, _SECOND = _moments(2, seed=1)
+
+
+@pytest.mark.parametrize("share", [_FIRST, pytest.param(_SECOND, marks=pytest.mark.slow)])
 def test_the_whole_process_group_killed(undisturbed: Undisturbed, tmp_path: Path, share: float) -> None:
     base, expected, seconds = undisturbed
     file = _config(base, tmp_path / "set")

@@ -52,6 +52,7 @@ def published(dataset: Path, number: int) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_weights_of_a_hub_are_recorded_and_others_under_the_same_name_are_refused(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
