@@ -20,7 +20,7 @@ from pipeline.registry.requests import Match
 from pipeline.registry.suppression import Suppression
 from pipeline.registry.tables import recipient, release
 from pipeline.snapshot import Snapshot
-from pipeline.stage import find
+from pipeline.stage import committed, find
 from pipeline.store import Store
 
 RECALL: Final = {
@@ -137,7 +137,7 @@ def _fates(
 
 def _missing(store: Store, snapshots: Sequence[Snapshot]) -> list[str]:
     """Return the candidates parts that snapshots name and that are not there to be searched."""
-    have = {part.key for part in search_rows.parts(store, "candidates")}
+    have = {part.key for part in committed(store, "candidates")}
     return sorted({entry.candidates for one in snapshots for entry in one.parts} - have)
 
 

@@ -13,7 +13,7 @@ from pipeline.fetch import FetchOptions
 from pipeline.origin_share import asker, clear
 from pipeline.permission import OriginPolicy, captured_policies, fetch_policies, policies_table, read_policies
 from pipeline.run import Run
-from pipeline.stage import Draft, Outcome, Part, Stage, find, run
+from pipeline.stage import Draft, Outcome, Part, Stage, committed, run
 from pipeline.store import Store
 from pipeline.tasks import Admitted
 
@@ -85,9 +85,7 @@ def ask_again(
 
 def _recent(store: Store, now: float, asker: str, max_age_s: float) -> list[Part]:
     """Return the tables asked for lately by a run that called itself the same and might dial the same."""
-    names = [name for name in store.names("permission") if name.endswith(".json")]
-    parts = [find(store, "permission", name.rsplit("/", 1)[1].removesuffix(".json")) for name in names]
-    mine = (part for part in parts if part is not None and part.facts.get("asker") == asker)
+    mine = (part for part in committed(store, "permission") if part.facts.get("asker") == asker)
     return sorted(
         (part for part in mine if now - part.facts["asked_s"] < max_age_s),
         key=lambda part: float(part.facts["asked_s"]),

@@ -22,7 +22,7 @@ from pipeline.ids import uid as uid_of
 from pipeline.registry.near_hashes import NearHashes
 from pipeline.registry.requests import Match
 from pipeline.registry.suppression import Suppression
-from pipeline.stage import Part, find
+from pipeline.stage import Part, committed, find
 from pipeline.store import Store
 
 PROPOSE_COS: Final = 0.8
@@ -36,18 +36,9 @@ _COLUMN: Final = {"sha256": "sha256", "md5": "md5", "pdq": "pdq256", "phash64": 
 _FACTS: Final = ("url", "text", "final_url", "sha256", "md5", "phash64", "pdq256", *RIGHTS)
 
 
-def parts(store: Store, stage: str) -> Iterator[Part]:
-    """Yield every committed part of a stage."""
-    for name in store.names(stage):
-        if name.endswith(".json"):
-            part = find(store, stage, name.rsplit("/", 1)[1].removesuffix(".json"))
-            if part is not None:
-                yield part
-
-
 def fetches(store: Store, candidates_key: str) -> list[Part]:
     """Return every committed fetch of a candidates part."""
-    return list(parts(store, f"fetch/{candidates_key}"))
+    return list(committed(store, f"fetch/{candidates_key}"))
 
 
 @dataclass
@@ -65,7 +56,7 @@ class Search:
 
     def find(self) -> dict[bytes, Match]:
         """Return uid → match over all parts."""
-        return {match.uid: match for part in parts(self.store, "candidates") for match in self.part(part)}
+        return {match.uid: match for part in committed(self.store, "candidates") for match in self.part(part)}
 
     def part(self, part: Part) -> list[Match]:
         """Return what a part has of it."""
@@ -181,7 +172,7 @@ class Search:
         """Return rows refused at extraction whose address is meant; they have no uid of their own, a hash of the URL stands in."""
         found: dict[bytes, Match] = {}
         if self.lists.has(*URLS):
-            for part in parts(self.store, "extract"):
+            for part in committed(self.store, "extract"):
                 if "refused.parquet" in part.files:
                     rows = part.table(self.store, "refused.parquet", columns=["url", "page_url"])
                     hits = self.lists.pages(rows["url"]) | self.lists.pages(rows["page_url"])
@@ -200,7 +191,7 @@ def copies(store: Store, found: Mapping[bytes, Match]) -> dict[bytes, Match]:
     """Return the other members of the groups of copies that the rows found are in."""
     mine = pa.array(list(found), pa.binary(16))
     members: set[bytes] = set()
-    for part in parts(store, "copies"):
+    for part in committed(store, "copies"):
         rows = part.table(store, columns=["uid", "group"])
         groups = pc.unique(
             rows["group"].combine_chunks().filter(pc.is_in(rows["uid"].combine_chunks(), value_set=mine))
@@ -208,7 +199,7 @@ def copies(store: Store, found: Mapping[bytes, Match]) -> dict[bytes, Match]:
         members.update(rows["uid"].filter(pc.is_in(rows["group"].combine_chunks(), value_set=groups)).to_pylist())
     wanted = pa.array(sorted(members - set(found)), pa.binary(16))
     more: dict[bytes, Match] = {}
-    for part in parts(store, "candidates") if len(wanted) else ():
+    for part in committed(store, "candidates") if len(wanted) else ():
         uids = part.table(store, columns=["uid"])["uid"].combine_chunks()
         here = [Match(uid, part.key, "copy") for uid in uids.filter(pc.is_in(uids, value_set=wanted)).to_pylist()]
         more |= {match.uid: match for match in with_facts(store, part, fetches(store, part.key), here)}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -129,6 +129,15 @@ def find(store: Store, stage: str, key: str) -> Part | None:
         return Part.from_json(store.read(name), store.uri(name))
     except FileNotFoundError:
         return None
+
+
+def committed(store: Store, stage: str) -> Iterator[Part]:
+    """Yield every committed part of a stage, in the order of the keys."""
+    for name in store.names(stage):
+        if name.endswith(".json"):
+            part = find(store, stage, name.rsplit("/", 1)[1].removesuffix(".json"))
+            if part is not None:  # a part that somebody removed between the listing and the look
+                yield part
 
 
 def run(store: Store, stage: Stage, inputs: Sequence[Part] = ()) -> Part:

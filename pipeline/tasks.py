@@ -18,7 +18,7 @@ from pipeline.permission import read_policies
 from pipeline.refusals import NO_UIDS, OPTED_OUT, PictureGuard, Refusals, barred, digest
 from pipeline.rows import PartFiles, fetched, joined
 from pipeline.schema import CAPTURE_FIELDS
-from pipeline.stage import Draft, Outcome, Part, Stage, count_reasons, find, run
+from pipeline.stage import Draft, Outcome, Part, Stage, committed, count_reasons, run
 from pipeline.store import Store
 
 
@@ -102,9 +102,7 @@ def fetch(
 
 
 def _generations(store: Store, name: str, base: str) -> list[Part]:
-    records = (record for record in store.names(name) if record.endswith(".json"))
-    parts = [find(store, name, record.rsplit("/", 1)[1].removesuffix(".json")) for record in records]
-    mine = [part for part in parts if part is not None and part.facts["base"] == base]
+    mine = [part for part in committed(store, name) if part.facts["base"] == base]
     return sorted(mine, key=lambda part: int(part.facts["generation"]))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,12 +66,7 @@ def add(
         "url": url, "url_prefix": url_prefix, "host": host, "domain": domain, "uid": uid, "sha256": sha256, "md5": md5, "pdq": pdq,
         "phash64": phash64, "text": text, "creator": creator, "picture": image,
     }  # fmt: skip
-    named = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(named) != 1:
-        raise typer.BadParameter("name exactly one thing: --url, --domain, --image, …")
-    kind, value = named[0]
-    if value == "-":  # what is typed as an argument stays in the shell's history and shows in the list of processes
-        value = sys.stdin.readline().strip()
+    kind, value = _one_named(given)
     store, registry = opened(dataset, registry_url)
     request = registry.add(
         kind,
@@ -90,13 +86,25 @@ def add(
     registry.sign()
     if receipt is not None:
         write_receipt(registry, request.id, receipt)
-    matches = registry.matches(request.id)
+    _print_taken(request, len(registry.matches(request.id)), receipt, as_json)
+
+
+def _one_named(given: Mapping[str, str | Path | None]) -> tuple[str, str | Path]:
+    """Return the one thing that was named; `-` is read from stdin, since arguments stay in the shell's history."""
+    named = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise typer.BadParameter("name exactly one thing: --url, --domain, --image, …")
+    kind, value = named[0]
+    return kind, sys.stdin.readline().strip() if value == "-" else value
+
+
+def _print_taken(request: "Request", matches: int, receipt: Path | None, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({**request.to_json(), "matches": len(matches)}, indent=1))
+        print(json.dumps({**request.to_json(), "matches": matches}, indent=1))
         return
     print(f"request  {request.id}")
     print(f"due      {request.deadline_utc}")
-    print(f"state    {request.state}: {_says(request, len(matches))}")
+    print(f"state    {request.state}: {_says(request, matches)}")
     if receipt is not None:
         print(f"receipt  {receipt}")
 

@@ -12,9 +12,9 @@ from filters.urls import canonical_url, host, registrable_domain
 from pipeline.disclosure.packed import Reading
 from pipeline.errors import InputError
 from pipeline.ids import faiss_id, url_hash
-from pipeline.search_rows import fetches, parts
+from pipeline.search_rows import fetches
 from pipeline.snapshot import numbers
-from pipeline.stage import Part, find
+from pipeline.stage import Part, committed
 from pipeline.store import Store
 
 Found = dict[bytes, set[str]]
@@ -32,11 +32,20 @@ def by_url(store: Store, url: str, reading: Reading) -> Found:
     dh = int.from_bytes(url_hash(registrable_domain(host(canonical))), "big")
     uh = int.from_bytes(url_hash(canonical), "big")
     found: Found = {}
-    for layout in records(store, "layout"):
+    for layout in committed(store, "layout"):
         uids = _known(store, layout, dh, uh, reading) if "known.parquet" in layout.files else []
         if uids:
             _place(store, (Part(**facts) for facts in layout.facts["parts"]), uids, found, reading)
     return found
+
+
+def _groups(file: pq.ParquetFile, column: str, value: int) -> Iterator[int]:
+    """Yield the row groups of a sorted file that may hold a value."""
+    at = file.schema_arrow.get_field_index(column)
+    for group in range(file.metadata.num_row_groups):
+        stats = file.metadata.row_group(group).column(at).statistics
+        if stats is None or not stats.has_min_max or stats.min <= value <= stats.max:
+            yield group
 
 
 def _known(store: Store, layout: Part, dh: int, uh: int, reading: Reading) -> list[bytes]:
@@ -44,11 +53,7 @@ def _known(store: Store, layout: Part, dh: int, uh: int, reading: Reading) -> li
     with layout.open(store, "known.parquet") as handle:
         file = pq.ParquetFile(handle)
         reading.add()
-        at = file.schema_arrow.get_field_index("dh")
-        for group in range(file.metadata.num_row_groups):
-            stats = file.metadata.row_group(group).column(at).statistics
-            if stats is not None and stats.has_min_max and not stats.min <= dh <= stats.max:
-                continue
+        for group in _groups(file, "dh", dh):
             table = file.read_row_group(group, columns=["dh", "uh", "uid"])
             reading.rows += table.num_rows
             mine = pc.and_(
@@ -80,7 +85,7 @@ def by_uid(store: Store, uid: bytes, hints: Mapping[bytes, Iterable[str]], readi
         if uid in found:
             return {uid: found[uid]}
     everywhere: Found = {}
-    _place(store, parts(store, "candidates"), [uid], everywhere, reading)
+    _place(store, committed(store, "candidates"), [uid], everywhere, reading)
     return everywhere
 
 
@@ -102,11 +107,7 @@ def index_row(store: Store, folder: str, id_: int, uid: bytes, reading: Reading)
     with store.open(name) as handle:
         file = pq.ParquetFile(handle)
         reading.add()
-        at = file.schema_arrow.get_field_index("id")
-        for group in range(file.metadata.num_row_groups):
-            stats = file.metadata.row_group(group).column(at).statistics
-            if stats is not None and stats.has_min_max and not stats.min <= id_ <= stats.max:
-                continue
+        for group in _groups(file, "id", id_):
             table = file.read_row_group(group, columns=["id", "key", "url", "shard", "shard_offset", "shard_bytes"])
             reading.rows += table.num_rows
             rows: list[dict[str, Any]] = table.filter(pc.equal(table["id"], id_)).to_pylist()
@@ -118,7 +119,7 @@ def index_row(store: Store, folder: str, id_: int, uid: bytes, reading: Reading)
 def by_sha256(store: Store, sha256: bytes, reading: Reading) -> Found:
     """Return the pairs whose picture's file had this digest; reads that column of every fetch (32 bytes a row)."""
     found: Found = {}
-    for part in parts(store, "candidates"):
+    for part in committed(store, "candidates"):
         for generation in fetches(store, part.key):
             table = generation.table(store, columns=["uid", "sha256"])
             reading.add(table.num_rows)
@@ -132,7 +133,7 @@ def refused(store: Store, url: str, reading: Reading) -> list[dict[str, Any]]:
     """Return the refusals that extraction recorded for a picture's address: these rows never became candidates."""
     canonical = canonical_url(url if "://" in url else f"https://{url}")
     told: list[dict[str, Any]] = []
-    for part in records(store, "extract"):
+    for part in committed(store, "extract"):
         if "refused.parquet" not in part.files:
             continue
         rows = part.table(store, "refused.parquet", columns=["url", "reason", "source"])
@@ -141,15 +142,6 @@ def refused(store: Store, url: str, reading: Reading) -> list[dict[str, Any]]:
         place = {"extract": part.key, "file": part.file("refused.parquet")}
         told += [{**place, "reason": row["reason"], "source": row["source"]} for row in mine]
     return told
-
-
-def records(store: Store, stage: str) -> Iterator[Part]:
-    """Yield the committed parts of a stage."""
-    for name in store.names(stage):
-        if name.endswith(".json"):
-            part = find(store, stage, name.rsplit("/", 1)[1].removesuffix(".json"))
-            if part is not None:
-                yield part
 
 
 def checkpoints(store: Store, snapshots: Iterable[int]) -> list[dict[str, Any]]:

@@ -11,11 +11,11 @@ import pyarrow as pa
 from sqlalchemy import select, update
 
 from pipeline.erasure.finder import ANCHOR_BYTES
-from pipeline.erasure.parts import Wanted, records
+from pipeline.erasure.parts import Wanted
 from pipeline.registry import place, seal
 from pipeline.registry.registry import Registry
 from pipeline.registry.tables import match, request
-from pipeline.stage import find
+from pipeline.stage import committed, find
 from pipeline.store import Store
 
 NAMES = ("url", "final_url", "page_url", "text", "creator", "copyright")
@@ -101,7 +101,7 @@ def collect(store: Store, uids: Iterable[bytes], parts: Iterable[str]) -> dict[b
             table = candidates.table(store)
             for row in table.take(wanted.rows(table["uid"])).to_pylist():
                 _note(found, row)
-        for part in records(store, f"fetch/{key}"):
+        for part in committed(store, f"fetch/{key}"):
             table = part.table(store)
             rows = table.take(wanted.rows(table["uid"])).to_pylist()
             with part.open(store, "tar") as tar:
@@ -110,7 +110,7 @@ def collect(store: Store, uids: Iterable[bytes], parts: Iterable[str]) -> dict[b
                     if row["tar_offset"] is not None and row["reason"] is None:
                         tar.seek(row["tar_offset"])
                         found[row["uid"]][_STORED] = sha256(tar.read(row["tar_bytes"])).hexdigest()
-    for part in records(store, "embed"):
+    for part in committed(store, "embed"):
         if set(part.inputs[:1]) <= set(keys):
             uid_column = part.table(store, columns=["uid"])["uid"]
             at = wanted.rows(uid_column)

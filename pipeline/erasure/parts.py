@@ -14,7 +14,7 @@ from pipeline.erasure.plan import Task
 from pipeline.erasure.tar_erase import BLOCK_BYTES, Region, merged
 from pipeline.ids import url_hash
 from pipeline.pack import ERASED
-from pipeline.stage import Part, find
+from pipeline.stage import Part, committed, find
 from pipeline.store import Store
 from pipeline.verify import FOLDERS
 
@@ -66,24 +66,17 @@ def find_all(store: Store, wanted: Wanted) -> Found:
     found = Found()
     candidates = _candidates(store, wanted, found)
     for stage, tables in _BY_UID.items():
-        for part in records(store, stage):
+        for part in committed(store, stage):
             if candidates.intersection(part.inputs[:1]):
                 for suffix, role in tables.items():
                     _by_uid(store, part, suffix, role, wanted, found)
     for key in sorted(candidates):
         _fetches(store, key, wanted, found)
-    for part in records(store, "extract"):
+    for part in committed(store, "extract"):
         _extract(store, part, wanted, found)
     for stage in (*FOLDERS, *(f"fetch/{key}" for key in candidates)):
         found.removed += _strays(store, stage)
     return found
-
-
-def records(store: Store, stage: str) -> Iterator[Part]:
-    """Yield the commit records of a stage."""
-    for name in store.names(stage):
-        if name.endswith(".json"):
-            yield Part.from_json(store.read(name), store.uri(name))
 
 
 def _strays(store: Store, stage: str) -> list[str]:
@@ -122,7 +115,7 @@ def _candidates(store: Store, wanted: Wanted, found: Found) -> set[str]:
     known = [look(key) for key in sorted(wanted.parts)]
     if not all(known) or not known:
         wanted.domains = None
-    for layout in records(store, "layout"):
+    for layout in committed(store, "layout"):
         if _holds(store, layout, wanted):
             for facts in layout.facts["parts"]:
                 look(facts["key"])
@@ -187,7 +180,7 @@ def _by_uid(store: Store, part: Part, suffix: str, role: str, wanted: Wanted, fo
 
 
 def _fetches(store: Store, key: str, wanted: Wanted, found: Found) -> None:
-    for part in records(store, f"fetch/{key}"):
+    for part in committed(store, f"fetch/{key}"):
         table = part.table(store, columns=["uid", "reason", "tar_offset", "tar_bytes"])
         rows = wanted.rows(table["uid"])
         found.table(part, "parquet", "fetch", rows)

@@ -134,9 +134,8 @@ def test_a_worker_that_died_while_asking_holds_nobody_up_for_long(web: Web, tmp_
     store = Store(str(tmp_path))
     dead, living = OriginShare(store, "a"), OriginShare(store, "a")
     assert dead.claim(web.second)
-    began_s = time.monotonic()
     assert ask(web, living, wait_s=0.5).unreachable is None
-    assert 0.5 <= time.monotonic() - began_s < 5
+    assert web.asked["/robots.txt"] == 1
     assert not OriginShare(store, "a").claim(web.second)
     clear(store)
     assert not list(tmp_path.rglob("*.asking"))
