@@ -1,0 +1,37 @@
+"""What is asked for: a sum of weighted terms, as vectors of CLIP add up (Ramesh et al. 2022, arXiv 2204.06125, section 3)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from index.conditions import Condition
+
+Modality = Literal["image", "text"]
+"""Which vectors are searched: those of the pictures or those of their texts."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand; exactly one of its values is given. A negative weight takes away."""
+
+    text: str | None = None
+    picture: bytes | Path | None = None
+    """An encoded picture, or the file that holds it."""
+    url: str | None = None
+    uid: str | None = None
+    embedding: tuple[float, ...] | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Query:
+    """Terms, what to search, and what an answer must satisfy."""
+
+    terms: tuple[Term, ...]
+    k: int = 10
+    modality: Modality = "image"
+    where: tuple[Condition, ...] = field(default=())
+    least_cos: float | None = None
+    """Everything at or above this cosine, at most `k`."""
+    deduplicate: bool = False
+    """Of each group of copies only the nearest; the answer is filled up to `k`."""
