@@ -94,7 +94,8 @@ class Searcher:
         norm = float(np.linalg.norm(total))
         if norm < 1e-6:
             raise InputError("the terms of the query cancel out; give other weights")
-        return np.asarray(total / norm, np.float32)
+        unit: F32 = total / np.float32(norm)
+        return unit
 
     def _term(self, term: Term) -> F32:
         if term.text is not None:
