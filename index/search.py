@@ -117,7 +117,8 @@ class Searcher:
         there = [one for one, key in zip(ids.tolist(), keys, strict=True) if key not in hidden]
         if not there:
             raise InputError(f"no picture of this data set (snapshot {self.snapshot.folder}) has {named}")
-        return self.opened.vectors(np.array(there[:1], np.int64))[0]
+        vector: F32 = self.opened.vectors(np.array(there[:1], np.int64))[0]
+        return vector
 
     def _hidden_keys(self) -> frozenset[str]:
         uids = self._watch.hidden()
