@@ -1,0 +1,1 @@
+"""The server: JSON API, clip-retrieval's API, pages."""
