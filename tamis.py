@@ -168,7 +168,7 @@ def search(
 ) -> None:
     """Find the nearest pictures by text, picture, URL or uid."""
     from index.search import Searcher
-    from index.search import as_json as plain
+    from index.hits import as_json as plain
     from pipeline.store import Store
 
     asked = [
