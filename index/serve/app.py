@@ -10,7 +10,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from index.serve import api, errors, health
+from index.serve import api, clip_retrieval, errors, health
 from index.serve.access_log import AccessLog
 from index.serve.batching import Searches
 from index.serve.bodies import BodyLimits
@@ -19,8 +19,8 @@ from index.serve.cors import ReadableByOthers
 from index.serve.headers import SafeHeaders
 from index.serve.hosts import KnownHosts
 from index.serve.metrics import Metrics
-from index.serve.rates import RateLimit
 from index.serve.pictures import Fetches
+from index.serve.rates import RateLimit
 from index.serve.reload import keep_newest, warm
 from index.serve.settings import Settings
 from index.serve.state import State
@@ -59,7 +59,7 @@ def create_app(
     )
     app.state.tamis = state
     errors.install(app)
-    for router in (health.router, api.router):
+    for router in (health.router, api.router, clip_retrieval.router):
         app.include_router(router)
     for name in _OTHERS:
         if importlib.util.find_spec(f"index.serve.{name}"):

@@ -28,6 +28,8 @@ class Settings:
     """Private hosts whose pictures `image_url` may name (host, host:port, address or network)."""
     contact: str = ""
     """Named in the User-Agent when a picture is fetched for a query."""
+    inline_pictures: bool = False
+    """clip-retrieval's API sends the stored pictures along (base64)."""
     rate_per_s: float = 50.0
     """Requests of one client per second, in the long run; 0 for no limit. A picture or static file counts a tenth."""
     burst: float = 200.0
