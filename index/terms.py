@@ -13,7 +13,6 @@ from index.query import Term
 from pipeline.errors import InputError
 from pipeline.ids import faiss_id
 
-
 PLUS, MINUS = 2.0, -0.5
 """Weights of a text that is added to a picture, or taken from it: what moves it towards the text (`DECISIONS.md`)."""
 
