@@ -21,8 +21,6 @@ class Term:
     uid: str | None = None
     embedding: tuple[float, ...] | None = None
     weight: float = 1.0
-    instead_of: str | None = None
-    """With `text`: the summand is the direction from this text to that one, of length 1 (unCLIP's text difference)."""
 
 
 @dataclass(frozen=True)
