@@ -138,7 +138,7 @@ def _copies(served: Served, uid: bytes) -> list[dict[str, Any]]:
     record = find(served.store, "copies", key) if key else None
     if record is None:
         return []
-    table = record.table(served.store, columns=["uid", "group", "px", "clip_cos"])
+    table = record.table(served.store, columns=["uid", "group"])
     mine = table.filter(pc.equal(table["uid"], pa.scalar(uid, pa.binary(16))))
     if not mine.num_rows:
         return []
@@ -148,7 +148,4 @@ def _copies(served: Served, uid: bytes) -> list[dict[str, Any]]:
     ids = np.array([faiss_id(one["uid"]) for one in others], np.int64)
     with served.searcher.using() as opened:
         kept = opened.having(ids).tolist() if len(ids) else []
-    return [
-        {"uid": one["uid"].hex(), "kept": here, "px": one["px"], "clip_cos": one["clip_cos"]}
-        for one, here in zip(others, kept, strict=True)
-    ]
+    return [{"uid": one["uid"].hex(), "kept": here} for one, here in zip(others, kept, strict=True)]
