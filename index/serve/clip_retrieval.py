@@ -96,8 +96,10 @@ async def knn_service(request: Request, state: Here) -> Response:
     body: KnnBody = await _body(request, KnnBody)
     served = _chosen(state, body.indice_name)
     columns = served.searcher.opened.columns
+    term = await _term(body, state)
+    await state.models.needed(served.name, (term,))
     query = Query(
-        (await _term(body, state),),
+        (term,),
         k=max(body.num_images, body.num_result_ids or body.num_images),
         modality=body.modality,
         where=(Condition("nsfw_prob", "<=", SAFE_PROB),) if body.use_safety_model and "nsfw_prob" in columns else (),

@@ -43,6 +43,8 @@ class Settings:
     waiting: int = 256
     """Pieces of work that may wait for a thread; more are answered 503."""
     work_s: float = 20.0
+    model_s: float = 120.0
+    """How long a text or picture waits for the model to be loaded."""
     fetch_s: float = 10.0
     warm: bool = True
     """Load the models at the start, not for the first text or picture."""
