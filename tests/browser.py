@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from warcio.warcwriter import WARCWriter
 
 from tests import tiny
@@ -28,6 +28,7 @@ HOSTILE = tuple(
 )
 """Each begins with words on its picture, so that the model keeps it."""
 THRESHOLD_COS = 0.1
+expect.set_options(timeout=30_000)  # the first question of a server loads the model
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _HOST = "http://strangers.example"
 
@@ -158,7 +159,7 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
 
 def serious(page: Page) -> list[str]:
     """Return the serious and critical findings of axe-core on a page as it is now."""
-    from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
     found = Axe().run(page).response["violations"]
     return [
