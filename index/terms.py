@@ -13,9 +13,6 @@ from index.query import Term
 from pipeline.errors import InputError
 from pipeline.ids import faiss_id
 
-PLUS, MINUS = 2.0, -0.5
-"""Weights of a text that is added to a picture, or taken from it: what moves it towards the text (`DECISIONS.md`)."""
-
 
 def vectors(opened: Opened, encoder: Encoder, hidden: Hidden, many: Sequence[Sequence[Term]]) -> F32:
     """Return the sum of each list of terms, f32[N,D] of unit norm; all their texts go through the model together.

@@ -52,7 +52,7 @@ def picture_of(served: Served, uid: str) -> bytes:
 def told(served: Served, uid: str, registry_url: str | None) -> dict[str, Any]:
     """Return all of it as JSON values. Who was given a release is not told here: the sample's owner learns it by a request."""
     row, store, key = row_of(served, uid), served.store, bytes.fromhex(uid)
-    traced = lineage(store, "uid", uid, registry_of(store, registry_url)).samples
+    traced = _traced(store, uid, registry_url)
     found = traced[0] if traced else {"parts": [], "snapshots": [], "releases": [], "checkpoints": []}
     copies = _copies(served, key)
     if key in served.hidden():
@@ -73,6 +73,15 @@ def told(served: Served, uid: str, registry_url: str | None) -> dict[str, Any]:
         ],
         "checkpoints": found["checkpoints"],
     }
+
+
+def _traced(store: Store, uid: str, registry_url: str | None) -> list[dict[str, Any]]:
+    registry = registry_of(store, registry_url)
+    try:
+        return lineage(store, "uid", uid, registry).samples
+    finally:
+        if registry is not None:
+            registry.engine.dispose()
 
 
 def _decision(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""The browser and the server of the page tests."""
+"""The servers and the browser of these tests."""
 
 from tests.browser import chromium, open_page, served, shapes
+from tests.serving import drawn_set, server
 
-__all__ = ["chromium", "open_page", "served", "shapes"]
+__all__ = ["chromium", "drawn_set", "open_page", "served", "server", "shapes"]
