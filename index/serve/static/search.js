@@ -93,10 +93,7 @@ async function run(state) {
   filters.chips(query, change);
   document.title = [query.q || (query.terms.length && "Like a picture"), dataset].filter(Boolean).join(" · ");
   byId("landing").hidden = asks(query);
-  if (!asks(query)) {
-    results.clear();
-    return landing(dataset, info);
-  }
+  if (!asks(query)) landing(dataset, info);
   await results.begin(query, Math.min(Math.max(state?.shown ?? PAGE, PAGE), MOST_AT_ONCE));
   if (state?.y) window.scrollTo(0, state.y);
   return undefined;
