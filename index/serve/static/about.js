@@ -59,7 +59,14 @@ function reasons(told) {
   const most = all[0]?.[1] ?? 1;
   const lines = all.map(([reason, n]) =>
     h("tr", {}, h("td", {}, h("code", {}, reason)), h("td", { class: "n" }, count(n)), h("td", { class: "n soft" }, share(n, told.rows_in)), h("td", { class: "graph" }, bar(n / most, 0, "lost")), h("td", { class: "says" }, told.reasons[reason] ?? "")));
-  return part("Every reason", "The first one that applies to a picture is counted. Shares are of all that was found.", all.length > 0 && table("Reasons", [["reason"], ["pictures", "n"], ["share", "n"], ["", ""], ["what it means"]], lines, "reasons"));
+  const shown = (rows) => table("Reasons", [["reason"], ["pictures", "n"], ["share", "n"], ["", ""], ["what it means"]], rows, "reasons");
+  const rest = lines.slice(SHOWN);
+  return part(
+    "Every reason",
+    "The first one that applies to a picture is counted. Shares are of all that was found.",
+    lines.length > 0 && shown(lines.slice(0, SHOWN)),
+    rest.length > 0 && h("details", { class: "rest" }, h("summary", {}, `${things(rest.length, "rarer reason")}`), shown(rest)),
+  );
 }
 
 function agreement(told) {
@@ -75,20 +82,20 @@ function agreement(told) {
   return part(
     "Do picture and text agree?",
     ["The cosine of the two CLIP vectors by ", h("code", {}, told.model), `; pairs at ${told.threshold_cos} and above go on. Cosines of different models cannot be compared.`],
-    h("ul", { class: "legend" }, series.map(({ name, kind, counts }) => h("li", { class: kind }, `${name} (${count(sum(counts))})`))),
+    h("ul", { class: "legend" }, series.map(({ name, kind, counts }) => h("li", { class: `of-${kind}` }, `${name} (${count(sum(counts))})`))),
     histogram({ edges, series, mark: told.threshold_cos, words, axis: "cosine of picture and text" }),
   );
 }
 
 function domains(told) {
-  return part("Domains and languages", null, h("div", { class: "columns" }, ranked("Domains, by pictures kept", "domain", told.domains, "pairs"), ranked("Languages of the texts", "language", told.languages, "pairs")));
+  return part("Domains and languages", null, h("div", { class: "columns" }, ranked("Domains, by pictures kept", "domain", told.domains, "pairs", told.rows), ranked("Languages of the texts", "language", told.languages, "pairs", told.rows)));
 }
 
 function pictures(told) {
   const cells = told.sizes_px?.cells ?? [];
   const words = `Sizes of the original pictures, width against height in pixels; ${things(cells.length, "cell")}. Green: half or more were kept.`;
   const copies = told.copies?.copies ? `${things(told.copies.copies, "picture")} were copies of a kept one, in ${things(told.copies.groups, "group")}.` : "No kept picture has a copy among the others.";
-  return part("Sizes, formats, copies", copies, h("div", { class: "columns" }, cells.length > 0 && h("div", {}, h("h3", {}, "Originals"), sizes({ cells, words })), ranked("Formats as they came", "format", told.formats, "fetched")));
+  return part("Sizes, formats, copies", copies, h("div", { class: "columns" }, cells.length > 0 && h("div", {}, h("h3", {}, "Originals"), sizes({ cells, words })), ranked("Formats as they came", "format", told.formats, "fetched", told.rows)));
 }
 
 function fetching(told) {
@@ -113,8 +120,7 @@ function requests(told) {
   );
 }
 
-function ranked(title, name, rows, second) {
-  const whole = rows.reduce((total, one) => total + one.kept, 0);
+function ranked(title, name, rows, second, whole = rows.reduce((total, one) => total + one.kept, 0)) {
   const most = Math.max(1, ...rows.map((one) => one.kept));
   const heads = [[name], ["", ""], [second ? "kept" : "pictures", "n"], ["share", "n"], second && [second, "n"]].filter(Boolean);
   const lines = rows.slice(0, SHOWN).map((one) =>

@@ -3,7 +3,7 @@
 import { h, show, svg } from "./dom.js";
 import { count } from "./format.js";
 
-const PLOT = { left: 46, right: 12, top: 22, bottom: 34, height: 300 };
+const PLOT = { left: 46, right: 12, top: 22, bottom: 42, height: 308 };
 
 /** Draw a bar of the report: what is left, and in pale what a step let go; parts of the whole, 0 to 1. */
 export function bar(part, gone = 0, kind = "") {
@@ -48,8 +48,8 @@ export function histogram({ edges, series, mark, words, axis }) {
       bars,
       svg("rect", { class: "mark", x: line - 0.75, y: PLOT.top - 12, width: 1.5, height: PLOT.height - PLOT.bottom - PLOT.top + 12 }),
       label(line + (right ? -6 : 6), PLOT.top - 2, `threshold ${mark}`, right ? "end" : "start", "strong"),
-      ticks(first, first + unit * step * starts.length, width / 110).map((value) => label(x(value), PLOT.height - 16, String(value).replace("-", "−"), "middle")),
-      label((PLOT.left + width - PLOT.right) / 2, PLOT.height - 1, axis, "middle"),
+      ticks(first, first + unit * step * starts.length, width / 110).map((value) => label(x(value), PLOT.height - 24, String(value).replace("-", "−"), "middle")),
+      label((PLOT.left + width - PLOT.right) / 2, PLOT.height - 5, axis, "middle"),
     ];
   });
 }
@@ -89,9 +89,9 @@ export function sizes({ cells, words }) {
         svg("title", {}, `about ${Math.round(w)} × ${Math.round(t)} pixels: ${count(looked)} looked at, ${count(kept)} kept`)));
     return [
       octaves.map((i) => [grid(x(low), x(high), y(i)), label(PLOT.left - 7, y(i) + 4, count(2 ** i), "end")]),
-      shown.map((i) => label(x(i), PLOT.height - 16, count(2 ** i), "middle")),
+      shown.map((i) => label(x(i), PLOT.height - 24, count(2 ** i), "middle")),
       dots,
-      label((x(low) + x(high)) / 2, PLOT.height - 1, "width in pixels; height upwards", "middle"),
+      label((x(low) + x(high)) / 2, PLOT.height - 5, "width in pixels; height upwards", "middle"),
     ];
   });
 }
