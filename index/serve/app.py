@@ -42,10 +42,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watcher = asyncio.create_task(keep_newest(state))
-        warming = asyncio.create_task(state.models.load(catalogue.all() if settings.warm else ()))
+        state.models.load(catalogue.all(), settings.warm)
         yield
         watcher.cancel()
-        warming.cancel()
         state.work.close()
         state.slow.close()
         catalogue.close()

@@ -62,7 +62,7 @@ def make(
     store = Store.open_url(str(root))
     rows = [facts(first + at) | dict((changed or {}).get(at, {})) for at in range(len(image))]
     text = unit(len(image), image.shape[1], 1) if text is None else text
-    shards = []
+    shards: list[ShardEntry] = []
     for low in range(0, len(rows), shard_rows):
         piece = slice(low, low + shard_rows)
         shards.append(_shard(store, number, len(shards), rows[piece], (image[piece], text[piece]), first + low))
