@@ -38,12 +38,21 @@ def test_a_sample_shows_where_it_came_from_and_what_was_measured(served: Serving
     link = page.get_by_role("link", name=address)
     expect(link).to_have_attribute("href", address)
     expect(link).to_have_attribute("rel", "noreferrer noopener nofollow")
-    for name in ("Nearest pictures", "Rights", "What was said about its use", "Scores and decisions", "Copies", "Where it went"):
+    for name in (
+        "Nearest pictures",
+        "Rights",
+        "What was said about its use",
+        "Scores and decisions",
+        "Copies",
+        "Where it went",
+    ):
         expect(page.get_by_role("heading", name=name)).to_be_visible()
     expect(page.locator("article")).to_contain_text(f"threshold {THRESHOLD_COS:.3f}")
     expect(page.locator(".badge.yes")).to_have_text("kept")
     expect(page.locator(".strip li")).to_have_count(12)
-    expect(page.get_by_role("link", name="Is this mine?", exact=True).last).to_have_attribute("href", re.compile(r"/d/shapes/mine\?uid=[0-9a-f]{32}&url=http"))
+    expect(page.get_by_role("link", name="Is this mine?", exact=True).last).to_have_attribute(
+        "href", re.compile(r"/d/shapes/mine\?uid=[0-9a-f]{32}&url=http")
+    )
     page.get_by_role("link", name="More like this").click()
     expect(page.locator(".hit .text").first).to_have_text(tiny.picture(number)[1])
 
@@ -73,7 +82,12 @@ def test_what_is_removed_disappears_from_every_page(changing: tuple[Store, Servi
     sample = f"{running.address}/d/shapes/s/{hit.uid}"
     page = open_page(sample, allowed=("status of 404",))
     expect(page.get_by_role("heading", name=hit.caption)).to_be_visible()
-    publish(store, pa.Table.from_pylist([{"uid": bytes.fromhex(hit.uid), "part": "", "request": "r", "lifted": False}], schema=SCHEMA))
+    publish(
+        store,
+        pa.Table.from_pylist(
+            [{"uid": bytes.fromhex(hit.uid), "part": "", "request": "r", "lifted": False}], schema=SCHEMA
+        ),
+    )
     page.wait_for_timeout(1000)
     page.reload()
     expect(page.get_by_role("heading", name="Not here")).to_be_visible()
@@ -96,7 +110,9 @@ def test_the_overview_has_the_figures_of_the_report(served: Serving, open_page: 
     page.get_by_role("link", name="About", exact=True).click()
     expect(page.locator(".lead")).to_have_text(re.compile(rf"of {ALL} pictures with their texts, {ALL} were kept"))
     expect(page.locator(".steps > li")).to_have_count(6)
-    expect(page.get_by_role("img", name=re.compile(f"Histogram .* Threshold {THRESHOLD_COS}: 0 pairs .* {ALL} kept"))).to_be_visible()
+    expect(
+        page.get_by_role("img", name=re.compile(f"Histogram .* Threshold {THRESHOLD_COS}: 0 pairs .* {ALL} kept"))
+    ).to_be_visible()
     expect(page.get_by_role("region", name="Domains, by pictures kept")).to_contain_text("site0.example")
     expect(page.locator("dl.facts").first).to_contain_text("tamis-mini")
     assert sum(page.locator(".drawing rect.kept").evaluate_all("all => all.map(one => one.height.baseVal.value)")) > 0
