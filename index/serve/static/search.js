@@ -96,6 +96,7 @@ async function run(state) {
   byId("landing").hidden = asks(query);
   words.offer(dataset, query, info);
   if (!asks(query)) landing(dataset, info);
+  if (!asks(query) && !info.index.dimensions) return results.clear(); // without a direction there is no order to leaf in
   await results.begin(query, Math.min(Math.max(state?.shown ?? PAGE, PAGE), MOST_AT_ONCE));
   if (state?.y) window.scrollTo(0, state.y);
   return undefined;
