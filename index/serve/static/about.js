@@ -13,7 +13,7 @@ async function start() {
   const place = byId("about");
   try {
     const told = await get(path(dataset, "overview"));
-    show(place, lead(told), funnel(told), reasons(told), agreement(told), domains(told), pictures(told), fetching(told), index(told), requests(told));
+    show(place, lead(told), funnel(told), agreement(told), reasons(told), domains(told), pictures(told), fetching(told), index(told), requests(told));
   } catch (error) {
     show(byId("trouble"), h("p", { class: "warn" }, error.message));
     place.replaceChildren();

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests import tiny
 from tests.browser import HOSTILE, PICTURES, THRESHOLD_COS, Serving, serious, too_wide
@@ -48,6 +48,20 @@ def test_words_find_pictures_with_their_scores_and_the_line_of_the_threshold(ser
     assert float(above) >= THRESHOLD_COS > float(below.replace("−", "-"))
     _ask(page, "a dog")
     expect(page.locator("#hits > :first-child")).to_have_class("line")
+
+
+def test_words_typed_before_the_page_is_ready_are_not_lost(served: Serving, open_page: Open) -> None:
+    page = open_page()
+    held: list[Route] = []
+    page.route("**/api/v1/datasets", held.append)
+    page.goto(f"{served.address}/d/shapes/", wait_until="commit")
+    page.get_by_role("searchbox").fill("a red")
+    while not held:
+        page.wait_for_timeout(20)
+    page.get_by_role("searchbox").press_sequentially(" circle")
+    held[0].continue_()
+    expect(page.locator("#landing")).to_contain_text(f"{ALL} pictures")
+    expect(page.get_by_role("searchbox")).to_have_value("a red circle")
 
 
 def test_the_keyboard_alone_is_enough(served: Serving, open_page: Open) -> None:
@@ -223,7 +237,7 @@ def test_an_unknown_data_set_is_a_page_that_says_so(served: Serving, open_page: 
     expect(page.get_by_role("link", name="again")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_the_search_page_is_accessible_at_every_width(served: Serving, open_page: Open, scheme: str) -> None:
     address = f"{served.address}/d/shapes/?q=a+circle&with=text:red&without=text:blue&where=width>%3D10&least=-0.5"
     page = open_page(address, color_scheme=scheme)
