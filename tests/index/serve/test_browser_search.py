@@ -53,7 +53,7 @@ def test_words_find_pictures_with_their_scores_and_the_line_of_the_threshold(ser
 def test_words_typed_before_the_page_is_ready_are_not_lost(served: Serving, open_page: Open) -> None:
     page = open_page()
     held: list[Route] = []
-    page.route("**/api/v1/datasets", held.append)
+    page.route("**/api/v1/datasets", lambda route: held.append(route))
     page.goto(f"{served.address}/d/shapes/", wait_until="commit")
     page.get_by_role("searchbox").fill("a red")
     while not held:
