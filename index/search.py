@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from filters.urls import canonical_url
-from index.build import read_record
 from index.conditions import Condition
 from index.hits import Hit
 from index.opened import F32, Found, Opened
 from index.query import Query, Term
+from index.record import read_record
 from pipeline.clip_spec import ModelSpec
 from pipeline.errors import FormatError, InputError
 from pipeline.snapshot import Snapshot, require_latest
