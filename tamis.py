@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from index import commands_search
+from index import commands_search, commands_serve
 from pipeline.commands import optout, recheck, release
 from pipeline.commands.options import Dataset, Json
 
@@ -42,6 +42,7 @@ app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
 recheck.mount(app)
 release.mount(app)
 commands_search.mount(app)
+commands_serve.mount(app)
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 
