@@ -1,12 +1,15 @@
 // The page about a data set: the figures of its report, its model, its index, and who asked to be left out.
 
+import { aboutIndex, sides } from "./about_index.js";
 import { get, path } from "./api.js";
 import { bar, histogram, sizes } from "./charts.js";
 import { byId, h, show } from "./dom.js";
 import { bytes, count, cosine, share, things } from "./format.js";
-import { facts, nameOf } from "./sample_facts.js";
+import { facts } from "./sample_facts.js";
+import { table } from "./table.js";
 
 const SHOWN = 12;
+const TOLD = 30; // the overview lists no more than these
 const { dataset } = document.body.dataset;
 
 async function start() {
@@ -29,7 +32,7 @@ function lead(told) {
   const kept = told.domains.filter((one) => one.kept).length;
   const numbers = [
     ["found", count(told.rows_in)], ["kept", count(told.rows)], ["share kept", share(told.rows, told.rows_in)],
-    ["pictures in it", bytes(told.stored_bytes)], ["domains in it", kept < told.domains.length || kept < 30 ? count(kept) : `${count(kept)} +`], ["threshold", cosine(told.threshold_cos)],
+    ["pictures in it", bytes(told.stored_bytes)], ["domains in it", kept < TOLD ? count(kept) : `${count(kept)} +`], ["threshold", cosine(told.threshold_cos)],
   ];
   return [
     h("p", { class: "lead" }, `Snapshot ${told.snapshot}: of ${things(told.rows_in, "picture")} with their texts, ${count(told.rows)} were kept. For every other one this page says why it was not.`),
@@ -104,28 +107,9 @@ function fetching(told) {
 }
 
 function index(told) {
-  const known = { model: told.model, "SHA-256 of the weights": told.weights_sha256 && h("code", {}, told.weights_sha256), ...flat(told.index ?? {}) };
-  return part("Model and index", null, h("dl", { class: "facts" }, facts(known)), curves(told.index ?? {}));
+  const model = facts({ model: told.model, "SHA-256 of the weights": told.weights_sha256 && h("code", {}, told.weights_sha256) });
+  return part("Model and index", null, h("dl", { class: "facts" }, model, facts(aboutIndex(told.index ?? {}))), sides(told.index?.sides ?? {}));
 }
-
-/** Return nested values under names such as "image: recall"; lists of numbers and words in one line, other lists are left to `curves`. */
-function flat(value, name = "") {
-  if (Array.isArray(value)) return value.some((one) => typeof one === "object") ? {} : { [name]: value.join(", ") };
-  if (typeof value !== "object" || value === null) return { [name]: value };
-  return Object.assign({}, ...Object.entries(value).map(([key, one]) => flat(one, name ? `${name}: ${nameOf(key)}` : nameOf(key))));
-}
-
-/** Return each list of measured points as a table: effort against recall and time. */
-function curves(value, name = "") {
-  if (typeof value !== "object" || value === null) return [];
-  if (!Array.isArray(value)) return Object.entries(value).flatMap(([key, one]) => curves(one, name ? `${name}: ${nameOf(key)}` : nameOf(key)));
-  if (!value.length || typeof value[0] !== "object") return [];
-  const columns = Object.keys(value[0]);
-  const lines = value.map((row) => h("tr", {}, columns.map((column) => h("td", { class: "n" }, plain(row[column])))));
-  return [h("h3", {}, name), table(name, columns.map((column) => [nameOf(column), "n"]), lines)];
-}
-
-const plain = (value) => (typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(4) : String(value));
 
 function requests(told) {
   const { registry, tombstones, ...lists } = told.refusals ?? {};
@@ -142,12 +126,7 @@ function ranked(title, name, rows, second, whole = rows.reduce((total, one) => t
   const heads = [[name], ["", ""], [second ? "kept" : "pictures", "n"], ["share", "n"], second && [second, "n"]].filter(Boolean);
   const lines = rows.slice(0, SHOWN).map((one) =>
     h("tr", {}, h("td", { class: "wrap" }, h("bdi", {}, one.name)), h("td", { class: "graph" }, bar(one.kept / most)), h("td", { class: "n" }, count(one.kept)), h("td", { class: "n soft" }, share(one.kept, whole)), second && h("td", { class: "n soft" }, count(one.rows))));
-  return h("div", {}, h("h3", {}, title), rows.length ? table(title, heads, lines) : h("p", { class: "soft" }, "None."), rows.length > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${rows.length} or more.`));
-}
-
-function table(title, heads, lines, kind = "") {
-  const head = heads.map(([words, place]) => (words ? h("th", { scope: "col", class: place }, words) : h("td", { class: "empty" })));
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, h("table", { class: kind }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, lines)));
+  return h("div", {}, h("h3", {}, title), rows.length ? table(title, heads, lines) : h("p", { class: "soft" }, "None."), rows.length > SHOWN && h("p", { class: "note" }, `The first ${SHOWN} of ${rows.length}${rows.length < TOLD ? "" : " or more"}.`));
 }
 
 start();

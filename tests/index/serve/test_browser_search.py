@@ -142,6 +142,18 @@ def test_words_are_added_to_a_picture_and_taken_away(served: Serving, open_page:
     assert _captions(page) == before
 
 
+def test_a_picture_is_said_in_the_words_of_its_neighbours(served: Serving, open_page: Open) -> None:
+    page = open_page(f"{served.address}/d/shapes/?q=a+pink+cross")
+    page.locator("a[data-like]").first.click()
+    page.get_by_text("Say it in words").click()
+    expect(page.get_by_role("list", name="Texts nearby")).to_contain_text("cross")
+    phrase = page.get_by_role("list", name="Phrases").get_by_role("link").first
+    words = phrase.inner_text()
+    phrase.click()
+    expect(page.get_by_role("searchbox")).to_have_value(words)
+    expect(page.locator(".hit:not(.waiting)").first).to_be_visible()
+
+
 def test_filters_are_chips_that_stand_in_the_address(served: Serving, open_page: Open) -> None:
     page = open_page(f"{served.address}/d/shapes/?q=a+circle")
     page.get_by_text("Filter", exact=True).click()
