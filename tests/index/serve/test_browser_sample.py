@@ -82,6 +82,7 @@ def test_what_is_removed_disappears_from_every_page(changing: tuple[Store, Servi
     sample = f"{running.address}/d/shapes/s/{hit.uid}"
     page = open_page(sample, allowed=("status of 404",))
     expect(page.get_by_role("heading", name=hit.caption)).to_be_visible()
+    expect(page.locator(".strip li")).to_have_count(12)
     publish(
         store,
         pa.Table.from_pylist(
