@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from index import commands_serve
 from pipeline.commands import optout, recheck, release
 from pipeline.commands.options import Dataset, Json
 
@@ -40,6 +41,7 @@ def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
 app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
 recheck.mount(app)
 release.mount(app)
+commands_serve.mount(app)
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 
@@ -166,7 +168,7 @@ def search(
 ) -> None:
     """Find the nearest pictures by text, picture, URL or uid."""
     from index.search import Searcher
-    from index.search import as_json as plain
+    from index.hits import as_json as plain
     from pipeline.store import Store
 
     asked = [

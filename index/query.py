@@ -21,6 +21,8 @@ class Term:
     uid: str | None = None
     embedding: tuple[float, ...] | None = None
     weight: float = 1.0
+    instead_of: str | None = None
+    """With `text`: the summand is the direction from this text to that one, of length 1 (unCLIP's text difference)."""
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,5 @@ class Query:
     """Everything at or above this cosine, at most `k`."""
     deduplicate: bool = False
     """Of each group of copies only the nearest; the answer is filled up to `k`."""
+    offset: int = 0
+    """How many of the nearest are left out, for the next page of an answer."""

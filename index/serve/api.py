@@ -1,0 +1,134 @@
+"""The search half of the JSON API."""
+
+import base64
+import binascii
+from typing import Annotated, Any, Final
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Depends, Path
+from starlette.responses import Response
+
+from index.conditions import Condition
+from index.query import Query, Term
+from index.search import as_json
+from index.serve.catalogue import Served
+from index.serve.errors import NotHere
+from index.serve.models import AskedTerm, DatasetAnswer, ErrorAnswer, SearchAnswer, SearchBody
+from index.serve.state import State, served_of, state_of
+from pipeline import sniff
+from pipeline.errors import InputError
+from pipeline.ids import faiss_id
+
+_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": ErrorAnswer, "description": "The query cannot be answered"},
+    404: {"model": ErrorAnswer, "description": "No such data set or sample, or it is not shown any more"},
+    422: {"model": ErrorAnswer, "description": "Not the form of a query"},
+    429: {"model": ErrorAnswer, "description": "Too many requests of this client"},
+    503: {"model": ErrorAnswer, "description": "Too much to do; ask again"},
+}
+router = APIRouter(prefix="/api/v1", tags=["search"], responses=_ERRORS)
+Here = Annotated[State, Depends(state_of)]
+Chosen = Annotated[Served, Depends(served_of)]
+Uid = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="32 hex digits")]
+_ENCODE: Final = msgspec.json.Encoder()
+_MEDIA: Final = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+
+
+@router.get("/datasets", response_model=list[DatasetAnswer])
+async def datasets(state: Here) -> list[dict[str, Any]]:
+    """List the data sets that are served here."""
+    return [_about(served) for served in state.catalogue.all()]
+
+
+def _about(served: Served) -> dict[str, Any]:
+    searcher = served.searcher
+    opened, snapshot = searcher.opened, searcher.snapshot
+    return {
+        "name": served.name,
+        "snapshot": snapshot.number,
+        "rows": opened.rows,
+        "model": str(snapshot.clip.get("model", "")),
+        "threshold_cos": float(snapshot.clip["threshold_cos"]),
+        "modalities": ["image"],
+        "columns": {name: str(kind) for name, kind in opened.columns.items()},
+        "index": {"kind": opened.record.kind, "dimensions": opened.record.dimensions},
+    }
+
+
+@router.post("/datasets/{name}/search", response_model=SearchAnswer)
+async def search(body: SearchBody, served: Chosen, state: Here) -> Response:
+    """Find the nearest pictures of a sum of texts, pictures, samples and embeddings."""
+    query = Query(
+        tuple(_term(term) for term in body.terms),
+        k=body.k + body.offset,
+        modality=body.modality,
+        where=tuple(Condition(one.column, one.op, one.value) for one in body.where),
+        least_cos=body.least_cos,
+        deduplicate=body.deduplicate,
+    )
+    answer = await state.work.run(_search, served, query, body.offset)
+    state.metrics.searches.labels(served.name).inc()
+    return Response(answer, media_type="application/json")
+
+
+def _search(served: Served, query: Query, offset: int) -> bytes:
+    hits = served.searcher.search(query)
+    snapshot = served.searcher.snapshot
+    shown = as_json(hits[offset:])
+    for hit in shown:
+        hit["picture"] = f"/api/v1/datasets/{served.name}/samples/{hit['uid']}/picture"
+        hit.setdefault("clip_cos", None)
+    more = len(hits) == query.k
+    return _ENCODE.encode(
+        {
+            "snapshot": snapshot.number,
+            "threshold_cos": float(snapshot.clip["threshold_cos"]),
+            "hits": shown,
+            "next_offset": query.k if more else None,
+        }
+    )
+
+
+def _term(asked: AskedTerm) -> Term:
+    given = [
+        name for name in ("text", "url", "uid", "image", "image_url", "embedding") if getattr(asked, name) is not None
+    ]
+    if len(given) != 1:
+        raise InputError("each term has exactly one of text, url, uid, image, image_url, embedding")
+    if asked.image is not None:
+        return Term(picture=decoded(asked.image), weight=asked.weight)
+    if asked.embedding is not None:
+        return Term(embedding=tuple(asked.embedding), weight=asked.weight)
+    return Term(text=asked.text, url=asked.url, uid=asked.uid, weight=asked.weight)
+
+
+def decoded(image: str) -> bytes:
+    """Return the bytes of a base64 picture; InputError when it is none."""
+    try:
+        return base64.b64decode(image, validate=True)
+    except (binascii.Error, ValueError):
+        raise InputError("the picture is not base64") from None
+
+
+@router.get(
+    "/datasets/{name}/samples/{uid}/picture",
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind in _MEDIA.values()}}},
+)
+async def picture(uid: Uid, served: Chosen, state: Here) -> Response:
+    """Return a sample's stored picture."""
+    data = await state.work.run(_picture, served, uid)
+    return Response(data, media_type=_MEDIA.get(sniff.kind(data), "application/octet-stream"))
+
+
+def _picture(served: Served, uid: str) -> bytes:
+    opened = served.searcher.opened
+    ids = np.array([faiss_id(bytes.fromhex(uid))], np.int64)
+    gone = NotHere(f"no sample {uid} in this data set")
+    if not opened.having(ids).all() or opened.facts(ids, ["key"])["key"][0].as_py() != uid:
+        raise gone
+    data = opened.pictures(ids)[0]
+    if data is None or bytes.fromhex(uid) in served.hidden():  # asked last: reading takes its time
+        raise gone
+    return data

@@ -1,0 +1,34 @@
+"""What the handlers of one server share."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from index.serve.catalogue import Catalogue, Served
+from index.serve.metrics import Metrics
+from index.serve.settings import Settings
+from index.serve.work import Work
+
+
+@dataclass(frozen=True)
+class State:
+    """One server: its data sets, limits, counters and threads."""
+
+    catalogue: Catalogue
+    settings: Settings
+    metrics: Metrics
+    work: Work
+    """For searches and other short work."""
+    slow: Work
+    """One thread for what reads much (overview, lineage), so that it holds up no search."""
+
+
+def state_of(request: Request) -> State:
+    """Return the state of the server that a request came to (FastAPI dependency)."""
+    state: State = request.app.state.tamis
+    return state
+
+
+def served_of(request: Request, name: str) -> Served:
+    """Return the data set that a path names; UnknownDataset (404) otherwise (FastAPI dependency)."""
+    return state_of(request).catalogue.get(name)
