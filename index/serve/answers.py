@@ -34,11 +34,11 @@ def answer(served: Served, kind: str, value: str | Mapping[str, str], registry: 
 
 def _facts(served: Served, uids: list[str]) -> dict[str, dict[str, Any]]:
     """Return uid → facts of those that can be found by a search, whose pictures are served."""
-    opened = served.searcher.opened
     by_id = {faiss_id(bytes.fromhex(uid)): uid for uid in uids}
     ids = np.array(sorted(by_id), np.int64)
-    there = ids[opened.having(ids)] if len(ids) else ids
-    rows = opened.facts(there).to_pylist() if len(there) else []
+    with served.searcher.using() as opened:
+        there = ids[opened.having(ids)] if len(ids) else ids
+        rows = opened.facts(there).to_pylist() if len(there) else []
     return {row["key"]: row for id_, row in zip(there.tolist(), rows, strict=True) if by_id[id_] == row["key"]}
 
 
@@ -58,6 +58,8 @@ def _hit(served: Served, row: Mapping[str, Any], facts: Mapping[str, Any] | None
         "picture": None,
     }
     if facts is not None:
-        shown |= {name: facts[name] for name in ("url", "caption", "page_url", "width", "height", "domain") if name in facts}
+        shown |= {
+            name: facts[name] for name in ("url", "caption", "page_url", "width", "height", "domain") if name in facts
+        }
         shown["picture"] = f"/api/v1/datasets/{served.name}/samples/{row['uid']}/picture"
     return shown

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Path
 from starlette.responses import Response
 
 from index.conditions import Condition
+from index.hits import as_json
 from index.query import Query, Term
-from index.search import as_json
 from index.serve.catalogue import Served
 from index.serve.errors import NotHere
 from index.serve.models import AskedTerm, DatasetAnswer, ErrorAnswer, SearchAnswer, SearchBody

@@ -20,7 +20,8 @@ class Named(BaseModel):
     """Something that may be in a data set; exactly one of these is given."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"domain": "painter.example"}, {"url": "https://a.example/1.jpg"}]}
+        extra="forbid",
+        json_schema_extra={"examples": [{"domain": "painter.example"}, {"url": "https://a.example/1.jpg"}]},
     )
     image: str | None = None
     """A picture's file, base64. Hashes and a vector are made of it; the picture itself is not kept."""
@@ -45,7 +46,9 @@ class Filed(Named):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"url": "https://a.example/1.jpg", "wants": "removal", "contact": "me@a.example"}]},
+        json_schema_extra={
+            "examples": [{"url": "https://a.example/1.jpg", "wants": "removal", "contact": "me@a.example"}]
+        },
     )
     wants: Literal["removal", "answer"] = "removal"
     """To be left out, or a confirmation by a person whether it is in the data set (GDPR art. 15)."""

@@ -9,11 +9,20 @@ from pipeline.registry.requests import OPEN, Request
 
 _SAYS: Final = {
     "received": ("taken in", "It is looked for in the data set, and a person at the data protection desk looks at it."),
-    "identified": ("waiting for the desk", "A person at the data protection desk looks at it, and accepts or refuses it."),
-    "proposed": ("being compared", "What was plainly meant is hidden. Pictures that only look alike are compared by a person."),
+    "identified": (
+        "waiting for the desk",
+        "A person at the data protection desk looks at it, and accepts or refuses it.",
+    ),
+    "proposed": (
+        "being compared",
+        "What was plainly meant is hidden. Pictures that only look alike are compared by a person.",
+    ),
     "confirmed": ("accepted", "It is hidden next, from searches, training and later crawls."),
     "tombstoned": ("hidden", "Nobody finds or loads it here any more. Next, its bytes are erased in every file."),
-    "erased": ("erased", "Its bytes are gone. Next, every file is searched to prove that, and what you told us is forgotten."),
+    "erased": (
+        "erased",
+        "Its bytes are gone. Next, every file is searched to prove that, and what you told us is forgotten.",
+    ),
     "closed": ("closed", "It is done: nothing of it was found in any file, and what you told us is forgotten."),
     "withdrawn": ("withdrawn", "It was taken back; it has no effect any more."),
     "refused": ("refused", "You can complain to a data protection authority, or go to court (GDPR art. 12(4))."),
@@ -57,7 +66,9 @@ def followed(registry: Registry, request: Request, *, has_report: bool) -> dict[
         "rows": None if request.asks or request.waits else len(registry.matches(request.id, "confirmed")),
         "answer": _answer(registry, request) if request.asks else None,
         "has_report": has_report,
-        "history": [{"state": state, "title": _title(request, state), "utc": utc} for state, utc, _ in request.transitions],
+        "history": [
+            {"state": state, "title": _title(request, state), "utc": utc} for state, utc, _ in request.transitions
+        ],
     }
 
 

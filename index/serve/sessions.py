@@ -100,7 +100,13 @@ class Sessions:
 def set_cookie(response: Response, request: Request, cookie: str) -> None:
     """Give a browser its cookie: no script reads it, no other site sends it, and over https nothing else carries it."""
     response.set_cookie(
-        COOKIE, cookie, max_age=WHOLE_S, path="/api/v1/desk", httponly=True, samesite="strict", secure=_is_https(request)
+        COOKIE,
+        cookie,
+        max_age=WHOLE_S,
+        path="/api/v1/desk",
+        httponly=True,
+        samesite="strict",
+        secure=_is_https(request),
     )
 
 
