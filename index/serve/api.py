@@ -1,23 +1,18 @@
 """The search half of the JSON API."""
 
-import base64
-import binascii
 from typing import Annotated, Any, Final
 
-import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, Path
 from starlette.responses import Response
 
-from index.conditions import Condition
-from index.hits import as_json
-from index.query import Query, Term
+from index.serve.answers import json_response, page
+from index.serve.asked import query_of
 from index.serve.catalogue import Served
 from index.serve.errors import NotHere
-from index.serve.models import AskedTerm, DatasetAnswer, ErrorAnswer, SearchAnswer, SearchBody
+from index.serve.models import DatasetAnswer, ErrorAnswer, SearchAnswer, SearchBody
 from index.serve.state import State, served_of, state_of
 from pipeline import sniff
-from pipeline.errors import InputError
 from pipeline.ids import faiss_id
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
@@ -31,7 +26,6 @@ router = APIRouter(prefix="/api/v1", tags=["search"], responses=_ERRORS)
 Here = Annotated[State, Depends(state_of)]
 Chosen = Annotated[Served, Depends(served_of)]
 Uid = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="32 hex digits")]
-_ENCODE: Final = msgspec.json.Encoder()
 _MEDIA: Final = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 
@@ -59,56 +53,10 @@ def _about(served: Served) -> dict[str, Any]:
 @router.post("/datasets/{name}/search", response_model=SearchAnswer)
 async def search(body: SearchBody, served: Chosen, state: Here) -> Response:
     """Find the nearest pictures of a sum of texts, pictures, samples and embeddings."""
-    query = Query(
-        tuple(_term(term) for term in body.terms),
-        k=body.k + body.offset,
-        modality=body.modality,
-        where=tuple(Condition(one.column, one.op, one.value) for one in body.where),
-        least_cos=body.least_cos,
-        deduplicate=body.deduplicate,
-    )
-    answer = await state.work.run(_search, served, query, body.offset)
+    query = await query_of(body, state)
+    answer = await state.searches[served.name].answer(query, page(served, query))
     state.metrics.searches.labels(served.name).inc()
-    return Response(answer, media_type="application/json")
-
-
-def _search(served: Served, query: Query, offset: int) -> bytes:
-    hits = served.searcher.search(query)
-    snapshot = served.searcher.snapshot
-    shown = as_json(hits[offset:])
-    for hit in shown:
-        hit["picture"] = f"/api/v1/datasets/{served.name}/samples/{hit['uid']}/picture"
-        hit.setdefault("clip_cos", None)
-    more = len(hits) == query.k
-    return _ENCODE.encode(
-        {
-            "snapshot": snapshot.number,
-            "threshold_cos": float(snapshot.clip["threshold_cos"]),
-            "hits": shown,
-            "next_offset": query.k if more else None,
-        }
-    )
-
-
-def _term(asked: AskedTerm) -> Term:
-    given = [
-        name for name in ("text", "url", "uid", "image", "image_url", "embedding") if getattr(asked, name) is not None
-    ]
-    if len(given) != 1:
-        raise InputError("each term has exactly one of text, url, uid, image, image_url, embedding")
-    if asked.image is not None:
-        return Term(picture=decoded(asked.image), weight=asked.weight)
-    if asked.embedding is not None:
-        return Term(embedding=tuple(asked.embedding), weight=asked.weight)
-    return Term(text=asked.text, url=asked.url, uid=asked.uid, weight=asked.weight)
-
-
-def decoded(image: str) -> bytes:
-    """Return the bytes of a base64 picture; InputError when it is none."""
-    try:
-        return base64.b64decode(image, validate=True)
-    except (binascii.Error, ValueError):
-        raise InputError("the picture is not base64") from None
+    return json_response(answer)
 
 
 @router.get(
@@ -123,12 +71,12 @@ async def picture(uid: Uid, served: Chosen, state: Here) -> Response:
 
 
 def _picture(served: Served, uid: str) -> bytes:
-    opened = served.searcher.opened
-    ids = np.array([faiss_id(bytes.fromhex(uid))], np.int64)
     gone = NotHere(f"no sample {uid} in this data set")
-    if not opened.having(ids).all() or opened.facts(ids, ["key"])["key"][0].as_py() != uid:
-        raise gone
-    data = opened.pictures(ids)[0]
+    with served.searcher.using() as opened:
+        ids = np.array([faiss_id(bytes.fromhex(uid))], np.int64)
+        if not opened.having(ids).all() or opened.facts(ids, ["key"])["key"][0].as_py() != uid:
+            raise gone
+        data = opened.pictures(ids)[0]
     if data is None or bytes.fromhex(uid) in served.hidden():  # asked last: reading takes its time
         raise gone
     return data
