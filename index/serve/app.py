@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from index.serve import api, errors, health
 from index.serve.access_log import AccessLog
+from index.serve.batching import Searches
 from index.serve.bodies import BodyLimits
 from index.serve.catalogue import Catalogue
 from index.serve.cors import ReadableByOthers
@@ -19,7 +20,8 @@ from index.serve.headers import SafeHeaders
 from index.serve.hosts import KnownHosts
 from index.serve.metrics import Metrics
 from index.serve.rates import RateLimit
-from index.serve.reload import keep_newest
+from index.serve.pictures import Fetches
+from index.serve.reload import keep_newest, warm
 from index.serve.settings import Settings
 from index.serve.state import State
 from index.serve.work import Work
@@ -33,17 +35,14 @@ def create_app(
 ) -> FastAPI:
     """Return the server of some data sets; each line of the access log goes to `access_log`."""
     settings = settings or Settings()
-    metrics = Metrics()
-    state = State(
-        catalogue, settings, metrics, Work(settings.threads, settings.waiting, settings.work_s),
-        Work(1, 8, 3 * settings.work_s, "tamis-slow"),
-    )  # fmt: skip
+    state = _state(catalogue, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        watcher = asyncio.create_task(keep_newest(state))
+        watcher, warming = asyncio.create_task(keep_newest(state)), asyncio.create_task(warm(state))
         yield
         watcher.cancel()
+        warming.cancel()
         state.work.close()
         state.slow.close()
         catalogue.close()
@@ -67,6 +66,13 @@ def create_app(
             app.include_router(import_module(f"index.serve.{name}").router)
     _wrap(app, state, access_log)
     return app
+
+
+def _state(catalogue: Catalogue, settings: Settings) -> State:
+    work = Work(settings.threads, settings.waiting, settings.work_s)
+    searches = {one.name: Searches(one, work, settings.threads, settings.waiting) for one in catalogue.all()}
+    slow = Work(1, 8, 3 * settings.work_s, "tamis-slow")
+    return State(catalogue, settings, Metrics(), work, searches, Fetches(settings), slow)
 
 
 def _wrap(app: FastAPI, state: State, access_log: Callable[[str], None] | None) -> None:

@@ -71,7 +71,7 @@ class Catalogue:
     def close(self) -> None:
         """Give back what the data sets hold."""
         for one in self._served.values():
-            one.searcher.opened.close()
+            one.searcher.close()
 
 
 def named_path(dataset: str) -> tuple[str, str]:

@@ -23,6 +23,8 @@ class AskedTerm(_Asked):
     image_url: Annotated[str, Field(max_length=8_192)] | None = None
     """Address of a public picture, which the server fetches for this query."""
     embedding: Annotated[list[float], Field(min_length=1, max_length=4096)] | None = None
+    instead_of: Annotated[str, Field(max_length=10_000)] | None = None
+    """With `text`: the direction from this text to that one, as in "snow" instead of "grass"."""
     weight: Annotated[float, Field(ge=-100, le=100)] = 1.0
 
 

@@ -42,6 +42,8 @@ class Settings:
     """Pieces of work that may wait for a thread; more are answered 503."""
     work_s: float = 20.0
     fetch_s: float = 10.0
+    warm: bool = True
+    """Load the models at the start, not for the first text or picture."""
     refresh_s: float = 1.0
     """How often a newer snapshot is looked for."""
     connections: int = 1024

@@ -1,11 +1,14 @@
 """What the handlers of one server share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
 
+from index.serve.batching import Searches
 from index.serve.catalogue import Catalogue, Served
 from index.serve.metrics import Metrics
+from index.serve.pictures import Fetches
 from index.serve.settings import Settings
 from index.serve.work import Work
 
@@ -19,6 +22,9 @@ class State:
     metrics: Metrics
     work: Work
     """For searches and other short work."""
+    searches: Mapping[str, Searches]
+    """By name of the data set."""
+    fetches: Fetches
     slow: Work
     """One thread for what reads much (overview, lineage), so that it holds up no search."""
 
