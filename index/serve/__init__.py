@@ -1,1 +1,1 @@
-"""The server: JSON API, clip-retrieval's API, pages."""
+"""The HTTP server: search for programs and people, requests of those who are in it."""

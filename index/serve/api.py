@@ -26,7 +26,7 @@ router = APIRouter(prefix="/api/v1", tags=["search"], responses=_ERRORS)
 Here = Annotated[State, Depends(state_of)]
 Chosen = Annotated[Served, Depends(served_of)]
 Uid = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="32 hex digits")]
-_MEDIA: Final = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+MEDIA: Final = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 
 @router.get("/datasets", response_model=list[DatasetAnswer])
@@ -62,12 +62,12 @@ async def search(body: SearchBody, served: Chosen, state: Here) -> Response:
 @router.get(
     "/datasets/{name}/samples/{uid}/picture",
     response_class=Response,
-    responses={200: {"content": {kind: {} for kind in _MEDIA.values()}}},
+    responses={200: {"content": {kind: {} for kind in MEDIA.values()}}},
 )
 async def picture(uid: Uid, served: Chosen, state: Here) -> Response:
     """Return a sample's stored picture."""
     data = await state.work.run(_picture, served, uid)
-    return Response(data, media_type=_MEDIA.get(sniff.kind(data), "application/octet-stream"))
+    return Response(data, media_type=MEDIA.get(sniff.kind(data), "application/octet-stream"))
 
 
 def _picture(served: Served, uid: str) -> bytes:

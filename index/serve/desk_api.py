@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from index.serve import desk_moves, desk_view, desk_work
-from index.serve.api import _MEDIA
+from index.serve.api import MEDIA
 from index.serve.desk_access import ERRORS, Chosen, Here, Offset, RequestId, Work, having, officer
 from index.serve.errors import NotHere
 from index.serve.sessions import drop_cookie, set_cookie
@@ -87,7 +87,7 @@ async def one(request_id: RequestId, served: Chosen, state: Here, office: Work, 
 async def picture(request_id: RequestId, uid: str, served: Chosen, state: Here, office: Work) -> Response:
     """Return the stored picture of a row that a request means, hidden or not."""
     data = await state.work.run(lambda: desk_view.picture(served, having(served, office, request_id), request_id, uid))
-    return Response(data, media_type=_MEDIA.get(sniff.kind(data), "application/octet-stream"))
+    return Response(data, media_type=MEDIA.get(sniff.kind(data), "application/octet-stream"))
 
 
 @router.get("/{name}/requests/{id}/receipt", response_model=dict[str, Any])

@@ -70,7 +70,8 @@ def summary(request: Request) -> dict[str, Any]:
 
 def detail(served: Served, registry: Registry, request_id: str, offset: int) -> dict[str, Any]:
     """Return a request with what was told, the rows it means, and the look-alikes to compare."""
-    held.look(served.store, registry, request_id) if registry.get(request_id).waits else None
+    if registry.get(request_id).waits:  # where a kill came between the taking in and the search
+        held.look(served.store, registry, request_id)
     request = registry.get(request_id)
     matches = registry.matches(request_id)
     by_state = {

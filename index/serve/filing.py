@@ -1,11 +1,12 @@
 """What people send to ask and to file: exactly one thing that is named, and what is wanted of it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from index.serve.api import decoded
+from index.serve import pictures
+from index.serve.settings import Settings
 from pipeline.errors import InputError
 from pipeline.picture_vector import recognised
 from pipeline.store import Store
@@ -62,7 +63,7 @@ class Filed(Named):
     """Seal a small copy of the picture for the officer to compare with; destroyed with the request's key."""
 
 
-def named(body: Named, store: Store) -> tuple[str, str | Mapping[str, str], bytes | None]:
+def named(body: Named, store: Store, settings: Settings) -> tuple[str, str | Mapping[str, str], bytes | None]:
     """Return kind, value, and of a picture its bytes; InputError unless exactly one thing is named.
 
     A picture is decoded and embedded here, which takes a moment.
@@ -71,7 +72,7 @@ def named(body: Named, store: Store) -> tuple[str, str | Mapping[str, str], byte
     if len(given) != 1:
         raise InputError(f"name exactly one thing: image, {', '.join(KINDS)}")
     if body.image is not None:
-        data = decoded(body.image)
+        data = pictures.decoded(body.image, settings)
         return "picture", recognised(store, data), data
     return given[0], getattr(body, given[0]), None
 
@@ -91,6 +92,3 @@ def blank(value: str | None) -> str | None:
 def link_of(name: str, secret: str) -> str:
     """Return the path of the page that follows a request."""
     return f"/d/{name}/mine/{secret}"
-
-
-JSON = dict[str, Any]

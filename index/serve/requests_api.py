@@ -41,11 +41,11 @@ Secret = Annotated[str, Path(max_length=100, description="The last part of the l
 async def mine(body: Named, request: Request, served: Chosen, state: Here, office: Work) -> JSONResponse:
     """Answer whether something is in the data set: yes, no or unknown, with the rows, and what was searched to say so."""
     office.may_ask(request)
-    return JSONResponse(await state.slow.run(_mine, body, served, office))
+    return JSONResponse(await state.slow.run(_mine, body, served, state, office))
 
 
-def _mine(body: Named, served: Served, office: Office) -> dict[str, Any]:
-    kind, value, _ = named(body, served.store)
+def _mine(body: Named, served: Served, state: State, office: Office) -> dict[str, Any]:
+    kind, value, _ = named(body, served.store, state.settings)
     return answer(served, kind, value, office.known_registry(served))
 
 
@@ -56,13 +56,12 @@ async def file(body: Filed, request: Request, served: Chosen, state: Here, offic
     An officer looks at it first, since nobody can know here who you are; with `--trust-requests` it acts at once.
     """
     office.may_file(request)
-    trusted = state.settings.trust_requests
-    made = await state.slow.run(_file, body, served, office, trusted)
+    made = await state.slow.run(_file, body, served, state, office)
     return JSONResponse(made, 201)
 
 
-def _file(body: Filed, served: Served, office: Office, trusted: bool) -> dict[str, Any]:
-    kind, value, data = named(body, served.store)
+def _file(body: Filed, served: Served, state: State, office: Office) -> dict[str, Any]:
+    kind, value, data = named(body, served.store, state.settings)
     registry = office.registry(served)
     asks = body.wants == "answer"
     made = registry.add(
@@ -73,7 +72,7 @@ def _file(body: Filed, served: Served, office: Office, trusted: bool) -> dict[st
         note=blank(body.reason),
         category=QUESTION if asks else body.category,
         copies=body.copies,
-        held=not trusted,
+        held=not state.settings.trust_requests,
         evidence=sealed_copy(data) if body.show_picture else None,
     )
     secret = new_link(registry, made.id)

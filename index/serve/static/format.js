@@ -30,3 +30,9 @@ export function bytes(n) {
 /** Write the day of an ISO time, and the minute where wanted; times are UTC. */
 export const day = (utc) => String(utc ?? "").slice(0, 10);
 export const minute = (utc) => `${String(utc ?? "").slice(0, 16).replace("T", " ")} UTC`;
+
+/** Cut a text to so many characters; whole code points, so that no emoji is halved. */
+export function shorten(text, most) {
+  const points = Array.from(text ?? "");
+  return points.length > most ? `${points.slice(0, most).join("")}…` : points.join("");
+}
