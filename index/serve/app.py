@@ -19,15 +19,15 @@ from index.serve.cors import ReadableByOthers
 from index.serve.headers import SafeHeaders
 from index.serve.hosts import KnownHosts
 from index.serve.metrics import Metrics
-from index.serve.rates import RateLimit
 from index.serve.pictures import Fetches
+from index.serve.rates import RateLimit
 from index.serve.reload import keep_newest, warm
 from index.serve.settings import Settings
 from index.serve.state import State
 from index.serve.work import Work
 
 LOG = logging.getLogger("tamis.serve")
-_OTHERS: Final = ("requests_api", "desk_api", "pages")
+_OTHERS: Final = ("requests_api", "desk_api", "mine_pages", "pages")
 
 
 def create_app(
