@@ -50,8 +50,11 @@ async def sign_in(body: Token, request: Request, office: Work, state: Here) -> J
 
 @router.get("/session", response_model=dict[str, Any])
 async def session(request: Request, office: Work, state: Here) -> dict[str, Any]:
-    """Tell a signed-in browser its CSRF token again, after a reload."""
-    return {"csrf": office.sessions.of(request).csrf, "datasets": state.catalogue.names}
+    """Tell a signed-in browser its CSRF token again, after a reload; any other that it is not signed in."""
+    if not office.sessions.exists:
+        raise NotHere("there is no desk here")
+    known = office.sessions.known(request)
+    return {"csrf": known.csrf, "datasets": state.catalogue.names} if known else {"csrf": None}
 
 
 @router.post("/session/end", response_model=dict[str, Any], dependencies=[Depends(officer)])
@@ -131,11 +134,11 @@ async def verify(body: WhichRequest, served: Chosen, office: Work) -> dict[str, 
     return work.to_json()
 
 
-@router.get("/{name}/job", response_model=dict[str, Any] | None)
-async def job(served: Chosen, office: Work) -> dict[str, Any] | None:
+@router.get("/{name}/job", response_model=dict[str, Any])
+async def job(served: Chosen, office: Work) -> dict[str, Any]:
     """Return what runs on a data set in the background, or ran last."""
     found = office.jobs.newest(served.name)
-    return found.to_json() if found is not None else None
+    return {"job": found.to_json() if found is not None else None}
 
 
 @router.get("/{name}/notices", response_model=dict[str, Any])

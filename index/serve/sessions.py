@@ -78,9 +78,16 @@ class Sessions:
         """Return the session of a request; 404 without a desk, 401 without a session."""
         if not self.exists:
             raise HTTPException(404, "there is no desk here")
+        found = self.known(request)
+        if found is None:
+            raise HTTPException(401, "sign in at the desk first")
+        return found
+
+    def known(self, request: Request) -> Session | None:
+        """Return the session of a request, if it has one that lives; it lives on from now."""
         now_s, found = self._clock(), self._open.get(_digest(request.cookies.get(COOKIE, "")))
         if found is None or not _lives(found, now_s):
-            raise HTTPException(401, "sign in at the desk first")
+            return None
         found.seen_s = now_s
         return found
 

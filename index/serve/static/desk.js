@@ -88,4 +88,8 @@ byId("sign-out").addEventListener("click", async () => {
 byId("set").addEventListener("change", () => { location.hash = encodeURIComponent(byId("set").value); });
 addEventListener("hashchange", () => csrf && go());
 
-get("/desk/session").then(begin, () => { byId("sign-in").hidden = false; byId("token").focus(); });
+get("/desk/session").then((known) => {
+  if (known.csrf) return begin(known);
+  byId("sign-in").hidden = false;
+  return byId("token").focus();
+}, (error) => say(error.message));

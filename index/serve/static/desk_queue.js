@@ -10,7 +10,7 @@ let chosen = "open";
 
 /** Draw the queue into `desk`. */
 export async function queue(desk, api, still) {
-  const [told, job, papers] = await Promise.all([api.get(`requests?state=${chosen}`), api.get("job"), api.get("notices")]);
+  const [told, { job }, papers] = await Promise.all([api.get(`requests?state=${chosen}`), api.get("job"), api.get("notices")]);
   if (!still()) return;
   const again = () => queue(desk, api, still);
   const strip = h("div", { id: "job" });
@@ -49,7 +49,7 @@ async function watch(strip, api, job, again, still, live) {
     const part = job.total ? `${count(job.done)} of ${count(job.total)} files` : "";
     show(strip, h("div", { class: "info" }, h("p", { class: "busy" }, `${job.kind === "erase" ? "Erasing" : "Verifying"} … ${job.what} ${part}`), job.total ? h("progress", { max: job.total, value: job.done, "aria-label": "Progress" }) : h("progress", { "aria-label": "Progress" })));
     await new Promise((done) => setTimeout(done, EACH_MS));
-    job = await api.get("job");
+    job = (await api.get("job")).job;
   }
   if (!still()) return;
   if (live) {

@@ -28,8 +28,8 @@ function verdict({ found, counts, rows }) {
   if (found === "yes") {
     const many = counts.rows + counts.copies;
     if (!many) return ["no", "Only its address is known here", "The page said no, so the picture was never fetched."];
-    const where = counts.rows <= rows.length && !inside ? "It was seen in a crawl and is in no version of the data set." : "";
-    return ["yes", `Yes: ${things(many, "picture")} of it ${many === 1 ? "is" : "are"} known here`, where];
+    if (counts.rows <= rows.length && !inside) return ["yes", `Yes: it was seen in a crawl, ${things(many, "picture")}`, "It was left out of every version of the data set, and is still known here."];
+    return ["yes", many === 1 ? "Yes, it is in here" : `Yes: ${things(many, "picture")} of it are in here`, ""];
   }
   if (found === "unknown" && counts.look_alikes)
     return ["perhaps", "Perhaps: nothing is surely it, but some pictures look alike", "Only a person can tell. They may just as well be somebody else’s."];
