@@ -76,7 +76,7 @@ function filters(told, again) {
 }
 
 function table(requests, dataset) {
-  const head = ["Due", "State", "Names", "Ground", "From", "Request"];
+  const head = ["Due", "State", "What it names", "Ground", "From", "Request"];
   return h("table", { class: "queue" },
     h("thead", {}, h("tr", {}, head.map((words) => h("th", { scope: "col" }, words)))),
     h("tbody", {}, requests.map((one) => h("tr", { class: one.overdue ? "late" : "" },

@@ -66,7 +66,8 @@ function asked(told) {
 
 function value(what, line) {
   if (typeof what === "string") return line("What", /^https?:/i.test(what) ? weblink(what) : h("strong", { class: "wrap" }, what));
-  return Object.entries(what).map(([name, hash]) => line(name === "pdq_quality" ? "PDQ quality" : name.toUpperCase(), h("code", {}, hash)));
+  const hashes = Object.entries(what).map(([name, hash]) => h("p", { class: "note" }, name === "pdq_quality" ? "PDQ quality" : name.toUpperCase(), h("br"), h("code", { class: "wrap" }, hash)));
+  return line("What", h("details", {}, h("summary", {}, "Fingerprints of the picture"), hashes));
 }
 
 function theirs(told) {
@@ -87,7 +88,7 @@ function meant(told, act) {
     h("h2", { id: "meant" }, "What it means here"),
     told.too_many_to_list
       ? h("p", { class: "warn" }, "More than 10,000 rows. They are looked up when you accept the request.")
-      : h("p", {}, sure ? `${things(sure, "row")} ${told.waits ? (told.asks ? "would be named in the answer" : "would be hidden") : "meant"}.` : "No row is plainly meant.", told.counts.rejected ? ` ${things(told.counts.rejected, "look-alike")} rejected.` : ""),
+      : h("p", {}, sure ? `${things(sure, "row")} ${told.waits ? (told.asks ? "would be named in the answer" : "would be hidden") : sure === 1 ? "is meant" : "are meant"}.` : "No row is plainly meant.", told.counts.rejected ? ` ${things(told.counts.rejected, "look-alike")} rejected.` : ""),
     told.rows.length ? h("ol", { class: "gallery", "aria-label": "Rows that are meant" }, told.rows.map((row) => card(row))) : null,
     told.next_offset && h("p", { class: "note" }, `The first ${told.next_offset} are shown.`),
     told.look_alikes.length ? compare(told, act) : null);
