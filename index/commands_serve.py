@@ -43,6 +43,9 @@ def serve(
     ] = None,
     rate: Annotated[float, typer.Option(min=0, help="Requests a client may make per second; 0: any number")] = 50.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads that search")] = 2,
+    inline_pictures: Annotated[
+        bool, typer.Option("--inline-pictures", help="clip-retrieval's API sends the stored pictures along (base64)")
+    ] = False,
     access_log: Annotated[
         Path | None, typer.Option(help="File for one JSON line a request; stderr when absent")
     ] = None,
@@ -55,6 +58,7 @@ def serve(
         title=title, host=host, port=port, host_names=tuple(allow_host or ()), allow_origins=tuple(allow_origin or ()),
         trust_proxy=trust_proxy, desk_token=_token(admin_token_file), trust_requests=trust_requests,
         registry_url=registry, allow_hosts=tuple(fetch_from or ()), rate_per_s=rate, burst=4 * rate, threads=threads,
+        inline_pictures=inline_pictures,
     )  # fmt: skip
     _serve(datasets, settings, access_log)
 

@@ -2,20 +2,19 @@
 
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from index.build import folder, local_copy, read_record
-from index.conditions import Condition
+from index.conditions import Condition, satisfied
 from index.query import Modality
 from pipeline.errors import InputError, InvariantError
 from pipeline.pack import read_members, shard_files
@@ -24,9 +23,6 @@ from pipeline.store import Store
 
 F32 = NDArray[np.float32]
 Ids = NDArray[np.int64]
-_COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "=": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,17 +88,7 @@ class Opened:
 
     def matching(self, where: Sequence[Condition]) -> Ids:
         """Return the sorted ids of the rows that satisfy all conditions; InputError names an unknown column."""
-        mask = np.ones(self.rows, np.bool_)
-        for one in where:
-            if one.column not in self.columns:
-                raise InputError(f"no column {one.column!r} here; there are {', '.join(self.columns)}")
-            column = self._rows[one.column]
-            if one.op == "~":
-                true = pc.match_substring(column, str(one.value), ignore_case=True)
-            else:
-                true = _COMPARE[one.op](column, pa.scalar(one.value).cast(column.type))
-            mask &= pc.fill_null(true, False).to_numpy()
-        return self._ids[mask]
+        return self._ids[satisfied(self._rows, where)]
 
     def pictures(self, ids: Ids) -> list[bytes | None]:
         """Return the stored pictures, encoded; None where one was erased while we looked."""

@@ -21,8 +21,6 @@ class Term:
     uid: str | None = None
     embedding: tuple[float, ...] | None = None
     weight: float = 1.0
-    instead_of: str | None = None
-    """With `text`: the summand is the direction from this text to that one, of length 1 (unCLIP's text difference)."""
 
 
 @dataclass(frozen=True)
@@ -39,3 +37,21 @@ class Query:
     """Of each group of copies only the nearest; the answer is filled up to `k`."""
     offset: int = 0
     """How many of the nearest are left out, for the next page of an answer."""
+
+
+def worded(terms: tuple[Term, ...]) -> str:
+    """Return a sum of terms as people would write it."""
+    said = ""
+    for term in terms:
+        sign = ("− " if term.weight < 0 else "+ ") if said else ("−" if term.weight < 0 else "")
+        size = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} × "
+        said += f"{' ' if said else ''}{sign}{size}{_named(term)}"
+    return said
+
+
+def _named(term: Term) -> str:
+    if isinstance(term.picture, Path):
+        return term.picture.name
+    if term.picture is not None:
+        return "a picture"
+    return term.text or term.url or term.uid or "an embedding"

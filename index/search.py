@@ -1,23 +1,27 @@
 """Ask a data set for its nearest pictures by text, picture, URL, uid, or sums of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from index.build import read_record
 from index.encoder import Encoder
 from index.hidden import Hidden
 from index.hits import COLUMNS, Hit, hit
-from index.lease import Lease
+from index.lease import Lease, Lent
 from index.opened import F32, Opened
 from index.query import Query, Term
 from index.ranking import Ranked, ranked
+from index.reciprocal import mutual
 from index.terms import vectors
 from pipeline.errors import FormatError
 from pipeline.snapshot import Snapshot, require_latest
 from pipeline.store import Store
 from pipeline.tombstones import read as read_tombstones
+
+T = TypeVar("T")
 
 
 class Searcher:
@@ -99,17 +103,44 @@ class Searcher:
 
     def search_many(self, queries: Sequence[Query], *, pictures: bool = True) -> list[list[Hit]]:
         """Return what each of several queries finds, as `search` would; texts are encoded and vectors compared together."""
+
+        def found(lent: Lent) -> list[list[Hit]]:
+            asked = vectors(lent.opened, self._encoder, self._hidden, [query.terms for query in queries])
+            return self._answers(lent, queries, asked, pictures)
+
+        return self._lately(found)
+
+    def search_vectors(self, queries: Sequence[Query], asked: F32, *, pictures: bool = False) -> list[list[Hit]]:
+        """Return what queries find whose vectors f32[Q,D] are known already; their terms are not looked at."""
+        return self._lately(lambda lent: self._answers(lent, queries, asked, pictures))
+
+    def reciprocal(self, query: Query, *, pictures: bool = True) -> list[Hit]:
+        """Return those of a query's answer that would find what is asked among their own `k` nearest as well.
+
+        k-reciprocal neighbours (Zhong et al. 2017, arXiv 1701.08398, section 3.1). Each answer's neighbours are those of the
+        whole snapshot, itself not counted.
+        """
+
+        def found(lent: Lent) -> list[Hit]:
+            asked = vectors(lent.opened, self._encoder, self._hidden, [query.terms])
+            near = ranked(lent, self._hidden, [query], asked)[0]
+            return self._hits(lent.opened, mutual(lent.opened, near, query), pictures)
+
+        return self._lately(found)
+
+    def _answers(self, lent: Lent, queries: Sequence[Query], asked: F32, pictures: bool) -> list[list[Hit]]:
+        return [self._hits(lent.opened, one, pictures) for one in ranked(lent, self._hidden, queries, asked)]
+
+    def _lately(self, found: Callable[[Lent], T]) -> T:
+        """Return what is found in the newest index; again when a newer snapshot came meanwhile and this one's files went."""
         try:
-            return self._search_many(queries, pictures)
-        except FileNotFoundError:  # a newer snapshot came, and this one's files went
+            with self._lease.use() as lent:
+                return found(lent)
+        except FileNotFoundError:
             if not self.refresh():
                 raise
-            return self._search_many(queries, pictures)
-
-    def _search_many(self, queries: Sequence[Query], pictures: bool) -> list[list[Hit]]:
         with self._lease.use() as lent:
-            asked = vectors(lent.opened, self._encoder, self._hidden, [query.terms for query in queries])
-            return [self._hits(lent.opened, one, pictures) for one in ranked(lent, self._hidden, queries, asked)]
+            return found(lent)
 
     def vector(self, terms: Sequence[Term]) -> F32:
         """Return the sum of the terms' vectors, f32[D] of unit norm."""

@@ -20,7 +20,7 @@ def vectors(opened: Opened, encoder: Encoder, hidden: Hidden, many: Sequence[Seq
     InputError names a term that means nothing here: no picture of that URL or uid (a hidden one is as unknown as none),
     an embedding of another length, a sum of zero.
     """
-    texts = list(dict.fromkeys(text for terms in many for term in terms for text in _texts(term)))
+    texts = list(dict.fromkeys(term.text for terms in many for term in terms if term.text is not None))
     known = dict(zip(texts, encoder.texts(texts), strict=True)) if texts else {}
     sums = np.zeros((len(many), opened.record.dimensions), np.float32)
     for total, terms in zip(sums, many, strict=True):
@@ -37,13 +37,9 @@ def vectors(opened: Opened, encoder: Encoder, hidden: Hidden, many: Sequence[Seq
     return units
 
 
-def _texts(term: Term) -> list[str]:
-    return [text for text in (term.text, term.instead_of) if text is not None]
-
-
 def _vector(opened: Opened, encoder: Encoder, hidden: Hidden, term: Term, known: Mapping[str, F32]) -> F32:
     if term.text is not None:
-        return known[term.text] if term.instead_of is None else _direction(known[term.text], known[term.instead_of])
+        return known[term.text]
     if term.picture is not None:
         return encoder.picture(term.picture)
     if term.url is not None:
@@ -58,16 +54,6 @@ def _vector(opened: Opened, encoder: Encoder, hidden: Hidden, term: Term, known:
             f"the embedding has {vector.size} numbers; those of this data set have {opened.record.dimensions}"
         )
     return vector
-
-
-def _direction(to: F32, away: F32) -> F32:
-    """Return the unit vector from one text to another; InputError where they mean the same to the model."""
-    step = to - away
-    norm = float(np.linalg.norm(step))
-    if norm < 1e-3:
-        raise InputError("a text and the one it stands instead of are the same to the model; give others")
-    unit: F32 = step / np.float32(norm)
-    return unit
 
 
 def _of_url(opened: Opened, url: str) -> Ids:

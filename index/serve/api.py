@@ -2,18 +2,27 @@
 
 from typing import Annotated, Any, Final
 
-import numpy as np
 from fastapi import APIRouter, Depends, Path
 from starlette.responses import Response
 
-from index.serve.answers import json_response, page
+from index.interrogate import interrogate
+from index.query import Term
+from index.serve import sample
+from index.serve.answers import ENCODE, json_response, page
 from index.serve.asked import query_of
 from index.serve.catalogue import Served
-from index.serve.errors import NotHere
-from index.serve.models import DatasetAnswer, ErrorAnswer, SearchAnswer, SearchBody
+from index.serve.models import (
+    CaptionsAnswer,
+    DatasetAnswer,
+    ErrorAnswer,
+    OverviewAnswer,
+    SampleAnswer,
+    SearchAnswer,
+    SearchBody,
+)  # fmt: skip
+from index.serve.overview import about_index
 from index.serve.state import State, served_of, state_of
 from pipeline import sniff
-from pipeline.ids import faiss_id
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": ErrorAnswer, "description": "The query cannot be answered"},
@@ -46,14 +55,14 @@ def _about(served: Served) -> dict[str, Any]:
         "threshold_cos": float(snapshot.clip["threshold_cos"]),
         "modalities": ["image"],
         "columns": {name: str(kind) for name, kind in opened.columns.items()},
-        "index": {"kind": opened.record.kind, "dimensions": opened.record.dimensions},
+        "index": about_index(served),
     }
 
 
 @router.post("/datasets/{name}/search", response_model=SearchAnswer)
 async def search(body: SearchBody, served: Chosen, state: Here) -> Response:
     """Find the nearest pictures of a sum of texts, pictures, samples and embeddings."""
-    query = await query_of(body, state)
+    query = await query_of(body, served, state)
     answer = await state.searches[served.name].answer(query, page(served, query))
     state.metrics.searches.labels(served.name).inc()
     return json_response(answer)
@@ -66,17 +75,26 @@ async def search(body: SearchBody, served: Chosen, state: Here) -> Response:
 )
 async def picture(uid: Uid, served: Chosen, state: Here) -> Response:
     """Return a sample's stored picture."""
-    data = await state.work.run(_picture, served, uid)
+    data = await state.work.run(sample.picture_of, served, uid)
     return Response(data, media_type=MEDIA.get(sniff.kind(data), "application/octet-stream"))
 
 
-def _picture(served: Served, uid: str) -> bytes:
-    gone = NotHere(f"no sample {uid} in this data set")
-    with served.searcher.using() as opened:
-        ids = np.array([faiss_id(bytes.fromhex(uid))], np.int64)
-        if not opened.having(ids).all() or opened.facts(ids, ["key"])["key"][0].as_py() != uid:
-            raise gone
-        data = opened.pictures(ids)[0]
-    if data is None or bytes.fromhex(uid) in served.hidden():  # asked last: reading takes its time
-        raise gone
-    return data
+@router.get("/datasets/{name}/samples/{uid}", response_model=SampleAnswer)
+async def one_sample(uid: Uid, served: Chosen, state: Here) -> Response:
+    """Tell all that is known of a sample."""
+    return json_response(ENCODE(await state.slow.run(sample.told, served, uid, state.settings.registry_url)))
+
+
+@router.post("/datasets/{name}/captions", response_model=CaptionsAnswer)
+async def captions(body: SearchBody, served: Chosen, state: Here) -> Response:
+    """Say what a query looks like: the nearest captions, phrases of its neighbours' captions, and a prompt made of them."""
+    query = await query_of(body, served, state)
+    await state.models.needed(served.name, (Term(text=""),))  # phrases are compared as texts
+    found = await state.work.run(interrogate, served.searcher, query)
+    return json_response(ENCODE(found.to_json()))
+
+
+@router.get("/datasets/{name}/overview", response_model=OverviewAnswer)
+async def overview(served: Chosen, state: Here) -> Response:
+    """Return the report's figures: the funnel by reason, histograms with the threshold, domains, languages."""
+    return json_response(ENCODE(await state.slow.run(state.overviews.get, served)))

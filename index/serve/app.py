@@ -10,7 +10,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from index.serve import api, errors, health
+from index.serve import api, clip_retrieval, errors, health
 from index.serve.access_log import AccessLog
 from index.serve.batching import Searches
 from index.serve.bodies import BodyLimits
@@ -19,11 +19,13 @@ from index.serve.cors import ReadableByOthers
 from index.serve.headers import SafeHeaders
 from index.serve.hosts import KnownHosts
 from index.serve.metrics import Metrics
+from index.serve.overview import Overviews
 from index.serve.pictures import Fetches
 from index.serve.rates import RateLimit
-from index.serve.reload import keep_newest, warm
+from index.serve.reload import keep_newest
 from index.serve.settings import Settings
 from index.serve.state import State
+from index.serve.warming import Models
 from index.serve.work import Work
 
 LOG = logging.getLogger("tamis.serve")
@@ -39,7 +41,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        watcher, warming = asyncio.create_task(keep_newest(state)), asyncio.create_task(warm(state))
+        watcher = asyncio.create_task(keep_newest(state))
+        warming = asyncio.create_task(state.models.load(catalogue.all() if settings.warm else ()))
         yield
         watcher.cancel()
         warming.cancel()
@@ -59,7 +62,7 @@ def create_app(
     )
     app.state.tamis = state
     errors.install(app)
-    for router in (health.router, api.router):
+    for router in (health.router, api.router, clip_retrieval.router):
         app.include_router(router)
     for name in _OTHERS:
         if importlib.util.find_spec(f"index.serve.{name}"):
@@ -71,8 +74,10 @@ def create_app(
 def _state(catalogue: Catalogue, settings: Settings) -> State:
     work = Work(settings.threads, settings.waiting, settings.work_s)
     searches = {one.name: Searches(one, work, settings.threads, settings.waiting) for one in catalogue.all()}
-    slow = Work(1, 8, 3 * settings.work_s, "tamis-slow")
-    return State(catalogue, settings, Metrics(), work, searches, Fetches(settings), slow)
+    return State(
+        catalogue, settings, Metrics(), work, searches, Fetches(settings), Models(catalogue.all(), settings.model_s),
+        Overviews(), Work(2, 32, 3 * settings.work_s, "tamis-slow"),
+    )  # fmt: skip
 
 
 def _wrap(app: FastAPI, state: State, access_log: Callable[[str], None] | None) -> None:

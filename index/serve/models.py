@@ -23,8 +23,6 @@ class AskedTerm(_Asked):
     image_url: Annotated[str, Field(max_length=8_192)] | None = None
     """Address of a public picture, which the server fetches for this query."""
     embedding: Annotated[list[float], Field(min_length=1, max_length=4096)] | None = None
-    instead_of: Annotated[str, Field(max_length=10_000)] | None = None
-    """With `text`: the direction from this text to that one, as in "snow" instead of "grass"."""
     weight: Annotated[float, Field(ge=-100, le=100)] = 1.0
 
 
@@ -125,3 +123,50 @@ class CaptionsAnswer(BaseModel):
 
     captions: list[Caption]
     phrases: list[Phrase]
+    prompt: str
+    """A caption or phrase with what brought it nearer to the query, one after the other."""
+    prompt_cos: float
+
+
+class SampleAnswer(BaseModel):
+    """All that is known of a sample."""
+
+    uid: str
+    snapshot: int
+    threshold_cos: float
+    picture: str
+    facts: dict[str, Any]
+    """The row of the shards' sidecar."""
+    rights: dict[str, str | None]
+    """What the picture's own metadata and its page say of rights."""
+    signals: list[dict[str, Any]]
+    """Statements on use met on the way, each with its words (`raw`), mechanism, time and the digest of its evidence."""
+    scores: dict[str, Any]
+    decisions: list[dict[str, Any]]
+    """One for each snapshot; `reason` null means kept."""
+    copies: list[dict[str, Any]]
+    releases: list[dict[str, Any]]
+    checkpoints: list[dict[str, Any]]
+
+
+class OverviewAnswer(BaseModel):
+    """The report's figures."""
+
+    model_config = ConfigDict(extra="allow")
+    snapshot: int
+    rows_in: int
+    rows: int
+    threshold_cos: float
+    model: str
+    funnel: list[dict[str, Any]]
+    reasons: dict[str, str]
+    """Reason → what it means."""
+    cosines: dict[str, list[float]]
+    """A histogram: `edges`, and counts of those kept, below the threshold, and dropped for another reason."""
+    sizes_px: dict[str, Any]
+    domains: list[dict[str, Any]]
+    languages: list[dict[str, Any]]
+    formats: list[dict[str, Any]]
+    hidden: int
+    erased: int
+    index: dict[str, Any]

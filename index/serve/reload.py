@@ -26,12 +26,3 @@ def _refresh(served: Served) -> str:
     except (TamisError, OSError, RuntimeError) as error:  # FAISS tells of a broken file by RuntimeError
         LOG.error("%s: a newer snapshot cannot be opened, the old one is served on: %s", served.name, error)
         return "failed"
-
-
-async def warm(state: State) -> None:
-    """Load the models, so that the first who asks by text does not wait for it."""
-    for served in state.catalogue.all() if state.settings.warm else ():
-        try:
-            await asyncio.to_thread(served.searcher.texts, ["a picture"])
-        except (TamisError, OSError, RuntimeError) as error:
-            LOG.error("%s: texts and pictures cannot be asked: %s", served.name, error)

@@ -28,6 +28,8 @@ class Settings:
     """Private hosts whose pictures `image_url` may name (host, host:port, address or network)."""
     contact: str = ""
     """Named in the User-Agent when a picture is fetched for a query."""
+    inline_pictures: bool = False
+    """clip-retrieval's API sends the stored pictures along (base64)."""
     rate_per_s: float = 50.0
     """Requests of one client per second, in the long run; 0 for no limit. A picture or static file counts a tenth."""
     burst: float = 200.0
@@ -41,6 +43,8 @@ class Settings:
     waiting: int = 256
     """Pieces of work that may wait for a thread; more are answered 503."""
     work_s: float = 20.0
+    model_s: float = 120.0
+    """How long a text or picture waits for the model to be loaded."""
     fetch_s: float = 10.0
     warm: bool = True
     """Load the models at the start, not for the first text or picture."""

@@ -8,8 +8,10 @@ from fastapi import Request
 from index.serve.batching import Searches
 from index.serve.catalogue import Catalogue, Served
 from index.serve.metrics import Metrics
+from index.serve.overview import Overviews
 from index.serve.pictures import Fetches
 from index.serve.settings import Settings
+from index.serve.warming import Models
 from index.serve.work import Work
 
 
@@ -25,8 +27,10 @@ class State:
     searches: Mapping[str, Searches]
     """By name of the data set."""
     fetches: Fetches
+    models: Models
+    overviews: Overviews
     slow: Work
-    """One thread for what reads much (overview, lineage), so that it holds up no search."""
+    """Two threads for what reads much (overview, lineage), so that it holds up no search."""
 
 
 def state_of(request: Request) -> State:
