@@ -39,8 +39,10 @@ def page(
     names = state.catalogue.names
     if dataset and dataset not in names:
         dataset, template, status, here = "", "missing.html", 404, None
-    shown = _environment().get_template(template).render(
-        title=state.settings.title, datasets=names, dataset=dataset, here=here, **facts
+    shown = (
+        _environment()
+        .get_template(template)
+        .render(title=state.settings.title, datasets=names, dataset=dataset, here=here, **facts)
     )
     # asked for again each time: a page names the data sets, and an old one would load scripts that have changed
     return HTMLResponse(shown, status, {"Cache-Control": "no-cache"})
@@ -104,5 +106,9 @@ def static_files() -> dict[str, StaticFile]:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("index.serve"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("index.serve"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )

@@ -1,5 +1,6 @@
-"""Servers of the tests here."""
+"""The servers and the browser of these tests."""
 
+from tests.browser import chromium, open_page, served, shapes
 from tests.serving import drawn_set, server
 
-__all__ = ["drawn_set", "server"]
+__all__ = ["chromium", "drawn_set", "open_page", "served", "server", "shapes"]
