@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -42,7 +43,7 @@ def registry(store: Store) -> Registry:
     return Registry.open(store)
 
 
-def filed(registry: Registry, value: str = DOMAIN, **options: str) -> Request:
+def filed(registry: Registry, value: str = DOMAIN, **options: Any) -> Request:
     return registry.add("domain", value, source="web", held=True, **options)
 
 

@@ -103,6 +103,8 @@ listen({
   onUid: (uid) => ask({ uid }),
 });
 
+if (byId("file").files.length) take(byId("file").files[0]); // chosen before this script was here
+
 const given = new URLSearchParams(location.search);
 choose(kind());
 for (const name of ["url", "domain", "text", "uid"]) {

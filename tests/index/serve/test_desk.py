@@ -216,7 +216,8 @@ def test_while_a_run_holds_the_data_set_the_officer_is_told_kindly(office: Desk)
 
 
 def test_two_officers_who_press_the_same_button_start_one_job() -> None:
-    jobs, go = Jobs(), []
+    jobs = Jobs()
+    go: list[bool] = []
 
     def work(note: Any) -> dict[str, Any]:
         note("erase", 1, 2)
