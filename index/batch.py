@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -115,13 +116,17 @@ def answer_list(
         raise InputError(f"{out}: answers are written as .jsonl or .parquet")
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
-    with part.open("wb") as handle:
-        if out.suffix.lower() == ".parquet":
-            counts = _count(write_parquet(handle, found), trouble)
-        else:
-            with io.TextIOWrapper(handle, "utf-8", write_through=True) as text:
-                counts = _count(write_jsonl(text, found), trouble)
-    part.replace(out)
+    try:
+        with part.open("wb") as handle:
+            if out.suffix.lower() == ".parquet":
+                counts = _count(write_parquet(handle, found), trouble)
+            else:
+                counts = _count(write_jsonl(io.TextIOWrapper(handle, "utf-8", write_through=True), found), trouble)
+            handle.flush()
+            os.fsync(handle.fileno())
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
     return counts
 
 

@@ -51,7 +51,7 @@ def checked(where: Sequence[Condition], columns: Mapping[str, pa.DataType]) -> l
     return [_checked(one, columns) for one in where]
 
 
-def satisfied(table: pa.Table, where: Sequence[Condition]) -> NDArray[np.bool_]:
+def satisfied(table: pa.Table | pa.RecordBatch, where: Sequence[Condition]) -> NDArray[np.bool_]:
     """Tell of each row whether it satisfies all conditions, bool[N]; only the columns they name are looked at."""
     types = {one.name: one.type for one in table.schema}
     mask = np.ones(table.num_rows, np.bool_)
@@ -66,11 +66,12 @@ def _checked(one: Condition, columns: Mapping[str, pa.DataType]) -> Condition:
         raise InputError(f"{one.op!r} is no operator; there are {' '.join(OPERATORS)}")
     name = one.column if one.column in columns else ALIASES.get(one.column, one.column)
     if name not in columns:
-        near = get_close_matches(one.column, [*columns, *ALIASES], 1)
-        raise InputError(
-            f"no column {one.column!r} here; "
-            + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(columns)}")
+        known = [column for column in columns if column != "id"]
+        near = get_close_matches(
+            one.column, [*known, *(word for word, column in ALIASES.items() if column in columns)], 1
         )
+        told = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        raise InputError(f"no column {one.column!r} here; {told}")
     if one.op == "~":
         if not _is_text(columns[name]):
             raise InputError(f"{name} holds no text, so that ~ (contains) means nothing; compare it with = < <= > >=")
@@ -104,9 +105,11 @@ def _test(column: pa.ChunkedArray, one: Condition) -> pa.ChunkedArray:
         column = pc.if_else(pc.is_nan(column), None, column)
         # 0.3 asked of 32-bit numbers means the 32-bit number that is written 0.3
         return _COMPARE[one.op](column, pa.scalar(one.value, column.type))
-    if pa.types.is_integer(column.type):  # as doubles: a limit may have a fraction, or be larger than the type holds
-        exact = isinstance(one.value, int) and abs(one.value) < 2**63
-        return _COMPARE[one.op](column.cast(pa.int64() if exact else pa.float64(), safe=False), one.value)
+    if pa.types.is_integer(column.type):
+        if isinstance(one.value, int) and abs(one.value) < 2**63:
+            return _COMPARE[one.op](column.cast(pa.int64(), safe=False), pa.scalar(one.value, pa.int64()))
+        # a limit with a fraction, or larger than any integer type holds
+        return _COMPARE[one.op](column.cast(pa.float64(), safe=False), float(one.value))
     return _COMPARE[one.op](column, pa.scalar(one.value, column.type))
 
 

@@ -19,9 +19,11 @@ from index.serve.server import listen, server_of
 from index.serve.settings import Settings
 from pipeline.store import Store
 from tests.index.made import make, unit
+from tests.small_dataset import draw
 
 ROWS = 90
 DIMENSIONS = 16
+SEEN = 45
 COPIES = (0, 41, 77)
 """Three samples that are copies of one another."""
 
@@ -78,12 +80,16 @@ def wait(until: Callable[[], Any], longest_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def exchange(address: str, data: bytes, *, pause_s: float = 0.0) -> bytes:
-    """Send bytes over a socket of its own and return all that comes back until the server closes."""
+def dial(address: str) -> socket.socket:
+    """Return a connection to a server."""
     host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as found:
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def exchange(address: str, data: bytes) -> bytes:
+    """Send bytes over a socket of its own and return all that comes back until the server closes."""
+    with dial(address) as found:
         found.sendall(data)
-        time.sleep(pause_s)
         answer = b""
         try:
             while piece := found.recv(65536):
@@ -118,3 +124,17 @@ def uid(number: int) -> str:
 def direction(number: int) -> list[float]:
     """Return the vector of a drawing as JSON has it."""
     return [float(x) for x in np.asarray(vectors()[number])]
+
+
+@pytest.fixture(scope="session")
+def seen_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a data set of drawings that the bundled model has really seen."""
+    from pipeline.clip_model import load
+    from pipeline.clip_spec import ModelSpec
+
+    model = load(ModelSpec())
+    drawings = [draw(number) for number in range(SEEN)]
+    image = model.images(np.stack([model.prepare(picture) for picture, _ in drawings]))
+    folder = tmp_path_factory.mktemp("serving") / "seen"
+    make(folder, np.asarray(image, np.float32), np.asarray(model.texts([text for _, text in drawings]), np.float32))
+    return folder

@@ -19,6 +19,7 @@ from index.serve.cors import ReadableByOthers
 from index.serve.headers import SafeHeaders
 from index.serve.hosts import KnownHosts
 from index.serve.metrics import Metrics
+from index.serve.openapi import name_datasets
 from index.serve.overview import Overviews
 from index.serve.pictures import Fetches
 from index.serve.rates import RateLimit
@@ -42,10 +43,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watcher = asyncio.create_task(keep_newest(state))
-        warming = asyncio.create_task(state.models.load(catalogue.all() if settings.warm else ()))
+        state.models.load(catalogue.all(), settings.warm)
         yield
         watcher.cancel()
-        warming.cancel()
         state.work.close()
         state.slow.close()
         catalogue.close()
@@ -67,6 +67,7 @@ def create_app(
     for name in _OTHERS:
         if importlib.util.find_spec(f"index.serve.{name}"):
             app.include_router(import_module(f"index.serve.{name}").router)
+    name_datasets(app, catalogue.names)
     _wrap(app, state, access_log)
     return app
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import JSONResponse
 
 from index.serve.catalogue import Served
+from index.query import Term
 from index.serve.confirming import answer
 from index.serve.errors import NotHere
 from index.serve.filing import Filed, Named, blank, link_of, named, sealed_copy
@@ -41,7 +42,14 @@ Secret = Annotated[str, Path(max_length=100, description="The last part of the l
 async def mine(body: Named, request: Request, served: Chosen, state: Here, office: Work) -> JSONResponse:
     """Answer whether something is in the data set: yes, no or unknown, with the rows, and what was searched to say so."""
     office.may_ask(request)
+    await _model(body, served, state)
     return JSONResponse(await state.slow.run(_mine, body, served, state, office))
+
+
+async def _model(body: Named, served: Served, state: State) -> None:
+    """Wait for the model where a picture has to be looked at, without holding up a thread."""
+    if body.image is not None:
+        await state.models.needed(served.name, [Term(picture=b"")])
 
 
 def _mine(body: Named, served: Served, state: State, office: Office) -> dict[str, Any]:
@@ -56,6 +64,7 @@ async def file(body: Filed, request: Request, served: Chosen, state: Here, offic
     An officer looks at it first, since nobody can know here who you are; with `--trust-requests` it acts at once.
     """
     office.may_file(request)
+    await _model(body, served, state)
     made = await state.slow.run(_file, body, served, state, office)
     return JSONResponse(made, 201)
 

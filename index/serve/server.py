@@ -11,6 +11,7 @@ from index.serve.settings import Settings
 from pipeline.errors import InputError
 
 _HEAD_BYTES = 16_384
+_BACKLOG = 2048
 _KEEP_ALIVE_S = 15
 _LAST_REQUESTS_S = 30
 
@@ -22,6 +23,7 @@ def listen(settings: Settings) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((settings.host, settings.port))
+        found.listen(_BACKLOG)  # at once: who reads the address that is printed finds an open door
     except (OSError, OverflowError) as error:
         found.close()
         raise InputError(f"cannot listen on {settings.host} port {settings.port}: {error}; try --port 0") from error

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from index.query import Term
 from index.serve.catalogue import Served
@@ -19,14 +21,24 @@ class Models:
         self._ready = {one.name: asyncio.Event() for one in served}
         self._wait_s = wait_s
 
-    async def load(self, served: Iterable[Served]) -> None:
-        """Load one after the other; where that fails, those who ask are told why."""
-        for one in served:
-            try:
-                await asyncio.to_thread(one.searcher.texts, ["a picture"])
-            except (TamisError, OSError, RuntimeError) as error:
-                LOG.error("%s: texts and pictures cannot be asked: %s", one.name, error)
-            self._ready[one.name].set()
+    def load(self, served: Sequence[Served], now: bool) -> None:
+        """Begin to load one after the other, or leave that to the first who asks; where it fails, those who ask are told why."""
+        loop = asyncio.get_running_loop()
+
+        def begin() -> None:
+            for one in served:
+                try:
+                    one.searcher.texts(["a picture"])
+                except (TamisError, OSError, RuntimeError) as error:
+                    LOG.error("%s: texts and pictures cannot be asked: %s", one.name, error)
+                with suppress(RuntimeError):  # the server has ended meanwhile
+                    loop.call_soon_threadsafe(self._ready[one.name].set)
+
+        if now:  # a daemon: the end of the server does not wait for it
+            threading.Thread(target=begin, name="tamis-models", daemon=True).start()
+        else:
+            for event in self._ready.values():
+                event.set()
 
     async def needed(self, name: str, terms: Iterable[Term]) -> None:
         """Wait for a data set's model where one of the terms is a text or picture; TooSlow after `wait_s`."""

@@ -23,6 +23,9 @@ from tests.small_dataset import draw, jpeg
 
 DOMAINS = ("pictures.example", "museum.example", "shop.example")
 LANGUAGES = ("en", "de", None)
+_TEXTS = ("key", "url", "caption", "sha256", "page_url", "domain", "license", "lang")
+_NUMBERS = {"width": pa.int32(), "height": pa.int32(), "clip_cos": pa.float32()}
+SIDECAR = pa.schema([*((name, pa.string()) for name in _TEXTS), *_NUMBERS.items()])
 
 
 def facts(number: int) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def make(
     store = Store.open_url(str(root))
     rows = [facts(first + at) | dict((changed or {}).get(at, {})) for at in range(len(image))]
     text = unit(len(image), image.shape[1], 1) if text is None else text
-    shards = []
+    shards: list[ShardEntry] = []
     for low in range(0, len(rows), shard_rows):
         piece = slice(low, low + shard_rows)
         shards.append(_shard(store, number, len(shards), rows[piece], (image[piece], text[piece]), first + low))
@@ -90,7 +93,7 @@ def _shard(
     first: int,
 ) -> ShardEntry:
     names = pack.shard_files(f"{snapshot:06d}", number)
-    table = pa.Table.from_pylist(rows)
+    table = pa.Table.from_pylist(rows, schema=SIDECAR)
     offsets, lengths = [], []
     with store.scratch() as scratch:
         with (scratch / "tar").open("wb") as tar:
@@ -101,20 +104,10 @@ def _shard(
                 tar.write(pack.member(f"{row['key']}.json", json.dumps(row).encode()))
                 lengths.append(tar.tell() - offsets[-1])
             tar.write(bytes(1024))
-        table = table.set_column(
-            table.column_names.index("width"), "width", pa.array([r["width"] for r in rows], pa.int32())
-        )
-        table = table.set_column(
-            table.column_names.index("height"), "height", pa.array([r["height"] for r in rows], pa.int32())
-        )
-        table = table.set_column(
-            table.column_names.index("clip_cos"), "clip_cos", pa.array([r["clip_cos"] for r in rows], pa.float32())
-        )
-        for name in ("license", "lang"):
-            at = table.column_names.index(name)
-            table = table.set_column(at, name, pa.array([row[name] for row in rows], pa.string()))
-        more = {"shard_offset": pa.array(offsets, pa.int64()), "shard_bytes": pa.array(lengths, pa.int64()),
-                "status": pa.array(["success"] * len(rows)), "error_message": pa.nulls(len(rows), pa.string())}  # fmt: skip
+        more = {
+            "shard_offset": pa.array(offsets, pa.int64()), "shard_bytes": pa.array(lengths, pa.int64()),
+            "status": pa.array(["success"] * len(rows)), "error_message": pa.nulls(len(rows), pa.string()),
+        }  # fmt: skip
         for name, column in more.items():
             table = table.append_column(name, column)
         pq.write_table(table, scratch / "parquet")

@@ -4,8 +4,8 @@ import { pictureOf } from "./api.js";
 import { h, pane, svg } from "./dom.js";
 import { cosine, shorten } from "./format.js";
 
-/** Make the card of a hit; `likeThis(hit)` gives the address of the search for its neighbours. */
-export function card(dataset, hit, info, likeThis) {
+/** Make the card of a hit; `likeThis(hit)` gives the address of the search for its neighbours; unless `ranked`, the cosine says nothing. */
+export function card(dataset, hit, info, likeThis, ranked) {
   const caption = shorten(hit.caption, 280);
   const words = shorten(hit.caption, 120) || "no text";
   return h(
@@ -16,7 +16,7 @@ export function card(dataset, hit, info, likeThis) {
     h(
       "p",
       { class: "facts" },
-      h("span", { class: "cos high", title: "cosine to what you asked" }, cosine(hit.cos)),
+      ranked && h("span", { class: "cos high", title: "cosine to what you asked" }, cosine(hit.cos)),
       agreement(hit.clip_cos, info.threshold_cos),
     ),
     h("p", { class: "facts" }, h("span", { class: "domain", dir: "ltr", title: hit.domain }, hit.domain)),

@@ -61,9 +61,10 @@ export const isWords = (query) =>
   query.modality === "image" && (query.q !== "") !== (query.terms.length > 0) && query.terms.every((term) => term.kind === "text" && term.sign > 0);
 
 /** Return the body of the search request. `foreign` has the addresses that no picture of the data set has. */
-export function body(query, columns, foreign) {
+export function body(query, { columns, index }, foreign) {
   const terms = query.terms.map(({ kind, value, sign }) => ({ ...termBody(kind, value, foreign), weight: sign }));
   if (query.q) terms.unshift({ text: query.q, weight: 1 });
+  if (!terms.length) terms.push({ embedding: anyDirection(index.dimensions) });
   return {
     terms,
     modality: query.modality,
@@ -71,6 +72,12 @@ export function body(query, columns, foreign) {
     least_cos: query.least,
     deduplicate: query.once,
   };
+}
+
+/** Return always the same vector that points nowhere in particular: an order to leaf through the data set in. */
+function anyDirection(dimensions) {
+  let state = 7; // Park and Miller's minimal standard generator
+  return Array.from({ length: dimensions }, () => (state = (state * 16807) % 2147483647) / 2147483647 - 0.5);
 }
 
 function termBody(kind, value, foreign) {

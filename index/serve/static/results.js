@@ -4,7 +4,7 @@ import { ApiError, path, post } from "./api.js";
 import { announce, byId, show } from "./dom.js";
 import { cosine, count, things } from "./format.js";
 import { card, thresholdLine, waiting } from "./hits.js";
-import { body, isWords } from "./query.js";
+import { asks, body, isWords } from "./query.js";
 
 export const PAGE = 24;
 const PAGES_BY_SCROLLING = 10; // after that whoever scrolls reaches the foot of the page
@@ -75,7 +75,7 @@ export class Results {
 
   async ask(offset, k, signal) {
     const where = path(this.dataset, "search");
-    const request = () => post(where, { ...body(this.query, this.info.columns, foreign), k, offset }, { signal });
+    const request = () => post(where, { ...body(this.query, this.info, foreign), k, offset }, { signal });
     try {
       return await request();
     } catch (error) {
@@ -93,7 +93,7 @@ export class Results {
         this.list.append(thresholdLine(this.info.threshold_cos));
         this.lined = true;
       }
-      this.list.append(card(this.dataset, hit, this.info, this.likeThis));
+      this.list.append(card(this.dataset, hit, this.info, this.likeThis, asks(this.query)));
       this.shown += 1;
     }
     this.pages += 1;
@@ -105,7 +105,8 @@ export class Results {
     if (byId("trouble").childElementCount) return;
     const filtered = this.query.where.length || this.query.least !== null;
     const none = `Nothing was found${filtered ? ": loosen or remove a filter" : ""}.`;
-    const told = this.shown ? `The nearest of ${things(this.info.rows, "picture")}. ${legend(this.info.threshold_cos)}` : none;
+    const leafing = `Leafing through ${things(this.info.rows, "picture")}, in no particular order.`;
+    const told = this.shown && !asks(this.query) ? leafing : this.shown ? `The nearest of ${things(this.info.rows, "picture")}. ${legend(this.info.threshold_cos)}` : none;
     const line = byId("count");
     line.hidden = false;
     line.textContent = told;

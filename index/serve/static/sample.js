@@ -91,15 +91,16 @@ function rights({ rights: given }) {
 
 function measured(told) {
   const scores = Object.entries(told.scores ?? {}).filter(([, value]) => value !== null);
+  const copied = told.decisions.some((one) => one.duplicate_of);
   const decided = told.decisions.map((one) =>
     h("tr", {}, h("td", {}, `snapshot ${one.snapshot}`), h("td", {}, h("span", { class: one.reason ? "badge no" : "badge yes" }, one.reason ?? "kept")), h("td", { class: "wrap" }, one.reason ? one.says : h("code", {}, one.shard ?? "")),
-      h("td", {}, one.duplicate_of && h("a", { href: `${here}/s/${one.duplicate_of}` }, "the one it copies"))),
+      copied && h("td", {}, one.duplicate_of && h("a", { href: `${here}/s/${one.duplicate_of}` }, "the one it copies"))),
   );
   return part(
     "Scores and decisions",
-    scores.length > 0 && h("dl", { class: "facts" }, facts(told.scores)),
+    scores.length > 0 && h("dl", { class: "facts two" }, facts(told.scores)),
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Decisions" },
-      h("table", {}, h("thead", {}, h("tr", {}, ["in", "decision", "why, or where", "copy of"].map((word) => h("th", { scope: "col" }, word)))), h("tbody", {}, decided))),
+      h("table", {}, h("thead", {}, h("tr", {}, ["in", "decision", "why, or where", ...(copied ? ["copy of"] : [])].map((word) => h("th", { scope: "col" }, word)))), h("tbody", {}, decided))),
   );
 }
 

@@ -8,7 +8,8 @@ const NAMES = {
   content_type: "type, as served", via: "fetched from", original: "size, as served", licence: "licence", license: "licence",
   creator: "creator", web_statement: "statement on the web", rights_marked: "marked as", uid: "uid", sha256: "SHA-256 of the original",
   md5: "MD5 of the original", phash64: "perceptual hash", pdq256: "PDQ", clip_cos: "picture and text agree by", stored: "stored size",
-  text_words: "words of the text", vectorart_score: "looks like vector art", kept_in: "kept in", nsfw_score: "not safe for work", aesthetic_score: "aesthetic",
+  text_words: "words of the text", vectorart_score: "looks like vector art", kept_in: "kept in", text_chars: "characters of the text", text_cjk: "of them CJK", text_kind: "kind of text", language_prob: "certainty of the language",
+  picture_colours: "richness in colours", picture_flat_frac: "share of flat areas", picture_edge_frac: "share of edges", nsfw_score: "not safe for work", aesthetic_score: "aesthetic",
 };
 const CATEGORIES = { tdm: "text and data mining", crawl: "crawling", train: "training", "ai-train": "training of AI", index: "indexing" };
 const KINDS = { allow: "badge yes", deny: "badge no" };
@@ -20,7 +21,7 @@ export const nameOf = (name) => NAMES[name] ?? name.replaceAll("_", " ");
 export function facts(given) {
   return Object.entries(given)
     .filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false)
-    .map(([name, value]) => [h("dt", {}, nameOf(name)), h("dd", {}, shown(value))]);
+    .map(([name, value]) => h("div", {}, h("dt", {}, nameOf(name)), h("dd", {}, shown(value))));
 }
 
 function shown(value) {

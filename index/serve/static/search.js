@@ -9,6 +9,7 @@ import { take } from "./pictures.js";
 import { asks, read, typed, write } from "./query.js";
 import { PAGE, Results } from "./results.js";
 import * as terms from "./terms.js";
+import * as words from "./words.js";
 
 const MOST_AT_ONCE = 240; // hits that "back" brings again in one request
 const dataset = document.body.dataset.dataset;
@@ -93,10 +94,8 @@ async function run(state) {
   filters.chips(query, change);
   document.title = [query.q || (query.terms.length && "Like a picture"), dataset].filter(Boolean).join(" · ");
   byId("landing").hidden = asks(query);
-  if (!asks(query)) {
-    results.clear();
-    return landing(dataset, info);
-  }
+  words.offer(dataset, query, info);
+  if (!asks(query)) landing(dataset, info);
   await results.begin(query, Math.min(Math.max(state?.shown ?? PAGE, PAGE), MOST_AT_ONCE));
   if (state?.y) window.scrollTo(0, state.y);
   return undefined;

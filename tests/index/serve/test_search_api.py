@@ -158,4 +158,3 @@ def test_many_at_once_get_each_their_own_answer(server: Running) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(ROWS)))
-
