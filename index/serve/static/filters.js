@@ -35,6 +35,10 @@ export function panel(columns, { onAdd, onLeast }) {
     byId("value").value = "";
     return onAdd({ column: column.value, op: byId("op").value, value });
   };
+  byId("value").addEventListener("focus", () => {
+    const met = column.value === "domain" ? [...document.querySelectorAll(".hit .domain")].map((one) => one.textContent) : [];
+    show(byId("values"), [...new Set(met)].sort().map((value) => h("option", { value })));
+  });
   byId("filter-add").addEventListener("click", add);
   byId("value").addEventListener("keydown", (event) => enter(event, add));
   byId("least").addEventListener("change", (event) => onLeast(event.target.value === "" ? null : Number(event.target.value)));

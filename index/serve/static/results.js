@@ -6,7 +6,7 @@ import { cosine, count, things } from "./format.js";
 import { card, thresholdLine, waiting } from "./hits.js";
 import { asks, body, isWords } from "./query.js";
 
-export const PAGE = 24;
+export const PAGE = 30; // whole rows of 2, 3, 5 and 6
 const PAGES_BY_SCROLLING = 10; // after that whoever scrolls reaches the foot of the page
 const foreign = new Set(); // addresses that no picture of the data set has: the server is asked to fetch those
 
@@ -89,7 +89,7 @@ export class Results {
   add(answer) {
     const words = isWords(this.query);
     for (const hit of answer.hits) {
-      if (words && !this.lined && this.shown > 0 && hit.cos < this.info.threshold_cos) {
+      if (words && !this.lined && hit.cos < this.info.threshold_cos) {
         this.list.append(thresholdLine(this.info.threshold_cos));
         this.lined = true;
       }

@@ -91,7 +91,7 @@ def test_what_is_removed_disappears_from_every_page(changing: tuple[Store, Servi
     page.wait_for_timeout(1000)
     page.reload()
     expect(page.get_by_role("heading", name="Not here")).to_be_visible()
-    page.goto(f"{running.address}/d/shapes/?q=a+pink+cross")
+    page.goto(f"{running.address}/d/shapes/?where=domain%3Dsite1.example")
     expect(page.locator(".hit:not(.waiting)").first).to_be_visible()
     assert hit.caption not in page.locator(".hit .text").all_inner_texts()
     page.goto(f"{running.address}/d/shapes/about")
