@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import JSONResponse
 
-from index.serve.catalogue import Served
 from index.query import Term
+from index.serve.catalogue import Served
 from index.serve.confirming import answer
 from index.serve.errors import NotHere
 from index.serve.filing import Filed, Named, blank, link_of, named, sealed_copy
