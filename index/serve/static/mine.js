@@ -10,7 +10,7 @@ const DATASET = document.body.dataset.dataset;
 const MOST_BYTES = 7_500_000;
 const SMALLER_PX = 2048;
 const WORDS = {
-  url: ["Address of the picture, or of the page it is on", "https://…"],
+  url: ["Address of the picture, or of the page it is on", "As your browser shows it; http or https, with or without www., is the same here."],
   domain: ["Your site", "For example painter.example; its subdomains count too."],
   text: ["A name or phrase", "As it may stand in the text beside a picture."],
 };

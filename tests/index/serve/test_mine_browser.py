@@ -46,7 +46,7 @@ def _look(page: Page, file: Path) -> None:
     page.get_by_label("Choose a picture").set_input_files(file)
     expect(page.locator("#preview")).to_be_visible()
     page.get_by_role("button", name="Look for it").click()
-    expect(page.locator("#verdict")).to_be_focused()
+    expect(page.locator("#verdict")).to_be_focused(timeout=90_000)  # the first picture waits for the model
 
 
 def _sign_in(page: Page) -> None:
