@@ -4,9 +4,10 @@ import { byId, h, show } from "./dom.js";
 import { isNumber } from "./query.js";
 
 const FIRST = ["domain", "lang", "language", "license", "width", "height", "clip_cos", "caption", "url", "page_url"];
-const NEVER = /^(id|key|shard|shard_offset|shard_bytes)$/;
+const NEVER = /^(id|key|shard|shard_offset|shard_bytes|row|status|error_message)$/;
 const NAMES = {
   clip_cos: "agreement of picture and text", lang: "language", license: "licence", page_url: "page", url: "address",
+  via: "fetched from", text_from: "text from", original_width: "original width", original_height: "original height", rights_marked: "marked as",
   width: "width in pixels", height: "height in pixels", caption: "text",
 };
 const SIGNS = { "=": "is", "!=": "is not", "~": "contains", ">=": "at least", "<=": "at most", ">": "more than", "<": "less than" };

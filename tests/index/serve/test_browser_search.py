@@ -230,7 +230,7 @@ def test_the_search_page_is_accessible_at_every_width(served: Serving, open_page
     expect(page.locator(".hit:not(.waiting)")).to_have_count(FIRST)
     for details in ("Add or take away", "Filter"):
         page.get_by_text(details, exact=True).click()
-    assert serious(page) == []
+        assert serious(page) == []
     page.set_viewport_size({"width": 360, "height": 740})
     assert too_wide(page) == 0
     assert serious(page) == []
