@@ -151,7 +151,7 @@ def test_a_link_from_a_sample_asks_at_once_and_a_wrong_link_leads_nowhere(
     expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing at this address")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_everybody_can_use_the_pages_on_a_phone_too(
     desk_served: Serving, open_page: Open, pictures: dict[int, Path], scheme: str
 ) -> None:
