@@ -30,7 +30,7 @@ from index.serve.warming import Models
 from index.serve.work import Work
 
 LOG = logging.getLogger("tamis.serve")
-_OTHERS: Final = ("requests_api", "desk_api", "pages")
+_OTHERS: Final = ("requests_api", "desk_api", "mine_pages", "pages")
 
 
 def create_app(

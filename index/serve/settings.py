@@ -30,6 +30,10 @@ class Settings:
     """Named in the User-Agent when a picture is fetched for a query."""
     inline_pictures: bool = False
     """clip-retrieval's API sends the stored pictures along (base64)."""
+    filed_per_hour: float = 10.0
+    """Opt-outs and questions to the desk that one client may file, as many at once; 0 for no limit."""
+    asked_per_minute: float = 30.0
+    """"Is this mine?" of one client; each reads the tables of the data set once. 0 for no limit."""
     rate_per_s: float = 50.0
     """Requests of one client per second, in the long run; 0 for no limit. A picture or static file counts a tenth."""
     burst: float = 200.0
