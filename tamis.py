@@ -91,12 +91,12 @@ def run_ingest(config: "Config", *, retry_transient: bool = False, quiet: bool =
 
 
 def _build_index(run: "Run", snapshot: "Snapshot") -> None:
-    from index.build import build
+    from index.sync import sync
 
     if snapshot.rows == 0:
         return
     with run.progress.step("index"):
-        run.engine.one(build, run.store, snapshot)
+        sync(run.store, snapshot, engine=run.engine)
 
 
 def _print_outcome(dataset: str, snapshot: "Snapshot") -> None:

@@ -121,7 +121,9 @@ def answer_list(
             if out.suffix.lower() == ".parquet":
                 counts = _count(write_parquet(handle, found), trouble)
             else:
-                counts = _count(write_jsonl(io.TextIOWrapper(handle, "utf-8", write_through=True), found), trouble)
+                text = io.TextIOWrapper(handle, "utf-8")
+                counts = _count(write_jsonl(text, found), trouble)
+                text.detach()  # flushed, and left open
             handle.flush()
             os.fsync(handle.fileno())
         part.replace(out)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from index.hits import Hit
 from index.query import Query
 from pipeline.pages import render, thumbnail
 
+_SIGNS: Final = {"~": "contains", "<=": "≤", ">=": "≥", "!=": "≠"}
 _SIDE_PX = 320  # sharp on screens with two pixels a point
 
 
@@ -38,7 +40,7 @@ def _limits(query: Query | None) -> Iterator[str]:
     if query.modality == "text":
         yield "compared with the pictures' texts"
     for one in query.where:
-        yield f"{one.column} {'contains' if one.op == '~' else one.op} {one.value}"
+        yield f"{one.column} {_SIGNS.get(one.op, one.op)} {one.value}"
     if query.least_cos is not None:
         yield f"cosine ≥ {query.least_cos:g}"
     if query.deduplicate:

@@ -13,7 +13,7 @@ _FUNCTION_WORDS: Final = """
     a an the this that these those of in on at by for with from to into over under as and or but not no is are was were be been it its
     his her their our my your we you he she they i who which what when where how there here all any some more most very can will
     der die das den dem des ein eine einen einem einer eines und oder mit von vom zu zum zur im am auf bei für aus nach ist sind nicht
-    le la les un une du de et ou avec pour par sur dans en au aux est sont el los las una unos y o con por del al es son
+    à le la les un une du de et ou avec pour par sur dans en au aux est sont el los las una unos y o con por del al es son
     il lo gli i di da che e nel della dei per een het van op met voor
     image images picture pictures photo photos photograph bild foto
     jpg jpeg png gif webp svg img file thumbnail screenshot src via www com http https

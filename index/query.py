@@ -40,11 +40,13 @@ class Query:
 
 
 def worded(terms: tuple[Term, ...]) -> str:
-    """Return a sum of terms as people would write it."""
+    """Return a sum of terms as people would write it; texts are quoted where there are other terms."""
+    if len(terms) == 1 and terms[0].text is not None and terms[0].weight == 1:
+        return terms[0].text
     said = ""
     for term in terms:
         sign = ("− " if term.weight < 0 else "+ ") if said else ("−" if term.weight < 0 else "")
-        size = "" if abs(term.weight) == 1 else f"{abs(term.weight):g} × "
+        size = "" if abs(term.weight) == 1 else f"{abs(term.weight):g}\u00a0×\u00a0"
         said += f"{' ' if said else ''}{sign}{size}{_named(term)}"
     return said
 
@@ -54,4 +56,4 @@ def _named(term: Term) -> str:
         return term.picture.name
     if term.picture is not None:
         return "a picture"
-    return term.text or term.url or term.uid or "an embedding"
+    return f"“{term.text}”" if term.text is not None else term.url or term.uid or "an embedding"

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from index.answering import Ranked
 from index.opened import Found, Opened
 from index.query import Query
-from index.ranking import Ranked
 
 
 def mutual(opened: Opened, near: Ranked, query: Query) -> Ranked:

@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from index.build import read_record
+from index.answering import Ranked, ranked
 from index.encoder import Encoder
 from index.hidden import Hidden
 from index.hits import COLUMNS, Hit, hit
 from index.lease import Lease, Lent
 from index.opened import F32, Opened
 from index.query import Query, Term
-from index.ranking import Ranked, ranked
 from index.reciprocal import mutual
+from index.record import read_record
 from index.terms import vectors
 from pipeline.errors import FormatError
 from pipeline.snapshot import Snapshot, require_latest
@@ -136,7 +136,7 @@ class Searcher:
         try:
             with self._lease.use() as lent:
                 return found(lent)
-        except FileNotFoundError:
+        except (FileNotFoundError, FormatError):
             if not self.refresh():
                 raise
         with self._lease.use() as lent:

@@ -1,6 +1,5 @@
 """A data set of drawings as the bundled CLIP sees them, made once for all tests that ask with texts and pictures."""
 
-import cv2
 import numpy as np
 import pytest
 
@@ -18,9 +17,8 @@ DRAWN = 72
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """72 drawings with their captions, real vectors of both."""
     model = load(ModelSpec())
-    sides = (model.size_px, model.size_px)
-    pictures = np.stack([cv2.resize(draw(n)[0], sides, interpolation=cv2.INTER_AREA) for n in range(DRAWN)])
-    image = np.concatenate([model.images(pictures[at : at + 24].astype(np.uint8)) for at in range(0, DRAWN, 24)])
+    pictures = np.stack([model.prepare(draw(n)[0]) for n in range(DRAWN)])
+    image = np.concatenate([model.images(pictures[at : at + 24]) for at in range(0, DRAWN, 24)])
     text = model.texts([draw(n)[1] for n in range(DRAWN)])
     return make(tmp_path_factory.mktemp("drawn") / "set", image.astype(np.float32), text.astype(np.float32))
 

@@ -107,8 +107,8 @@ def test_a_page_shows_pictures_conditions_and_what_was_asked_with(run: Run, tmp_
     tree = LexborHTMLParser(page.read_text(encoding="utf-8"))
     heading = tree.css_first("h1")
     assert heading is not None
-    assert heading.text() == "mine.jpg + 2 × in <winter>"
-    assert [chip.text() for chip in tree.css(".chips li")] == ["width >= 200", "cosine ≥ 0.1", "copies once"]
+    assert heading.text() == "mine.jpg + 2\u00a0×\u00a0“in <winter>”"
+    assert [chip.text() for chip in tree.css(".chips li")] == ["width ≥ 200", "cosine ≥ 0.1", "copies once"]
     assert len(tree.css(".hits figure")) == 6
     assert len(tree.css(".sent img")) == 1
 

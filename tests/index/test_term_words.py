@@ -76,5 +76,5 @@ def test_a_sum_is_worded_as_people_write_it() -> None:
         Term(text="in summer", weight=-0.5),
         Term(picture=b"x", weight=-1),
     )
-    assert worded(terms) == "cat.jpg + 2 × in winter − 0.5 × in summer − a picture"
-    assert worded((Term(text="a"),)) == "a"
+    assert worded(terms) == "cat.jpg + 2\u00a0×\u00a0“in winter” − 0.5\u00a0×\u00a0“in summer” − a picture"
+    assert [worded((Term(text="a"),)), worded((Term(text="a", weight=-1),))] == ["a", "−“a”"]
