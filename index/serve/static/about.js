@@ -4,7 +4,7 @@ import { get, path } from "./api.js";
 import { bar, histogram, sizes } from "./charts.js";
 import { byId, h, show } from "./dom.js";
 import { bytes, count, cosine, share, things } from "./format.js";
-import { facts } from "./sample_facts.js";
+import { facts, nameOf } from "./sample_facts.js";
 
 const SHOWN = 12;
 const { dataset } = document.body.dataset;
@@ -13,7 +13,7 @@ async function start() {
   const place = byId("about");
   try {
     const told = await get(path(dataset, "overview"));
-    show(place, lead(told), funnel(told), reasons(told), agreement(told), domains(told), pictures(told), fetching(told), index(told), requests(told));
+    show(place, lead(told), funnel(told), agreement(told), reasons(told), domains(told), pictures(told), fetching(told), index(told), requests(told));
   } catch (error) {
     show(byId("trouble"), h("p", { class: "warn" }, error.message));
     place.replaceChildren();
@@ -104,11 +104,28 @@ function fetching(told) {
 }
 
 function index(told) {
-  const known = told.index ?? {};
-  const plain = Object.fromEntries(Object.entries(known).filter(([, value]) => typeof value !== "object" || value === null));
-  const more = Object.fromEntries(Object.entries(known).filter(([, value]) => typeof value === "object" && value !== null && Object.keys(value).length && JSON.stringify(value).length < 400));
-  return part("Model and index", null, h("dl", { class: "facts" }, facts({ model: told.model, "SHA-256 of the weights": told.weights_sha256 && h("code", {}, told.weights_sha256), ...plain, ...more })));
+  const known = { model: told.model, "SHA-256 of the weights": told.weights_sha256 && h("code", {}, told.weights_sha256), ...flat(told.index ?? {}) };
+  return part("Model and index", null, h("dl", { class: "facts" }, facts(known)), curves(told.index ?? {}));
 }
+
+/** Return nested values under names such as "image: recall"; lists of numbers and words in one line, other lists are left to `curves`. */
+function flat(value, name = "") {
+  if (Array.isArray(value)) return value.some((one) => typeof one === "object") ? {} : { [name]: value.join(", ") };
+  if (typeof value !== "object" || value === null) return { [name]: value };
+  return Object.assign({}, ...Object.entries(value).map(([key, one]) => flat(one, name ? `${name}: ${nameOf(key)}` : nameOf(key))));
+}
+
+/** Return each list of measured points as a table: effort against recall and time. */
+function curves(value, name = "") {
+  if (typeof value !== "object" || value === null) return [];
+  if (!Array.isArray(value)) return Object.entries(value).flatMap(([key, one]) => curves(one, name ? `${name}: ${nameOf(key)}` : nameOf(key)));
+  if (!value.length || typeof value[0] !== "object") return [];
+  const columns = Object.keys(value[0]);
+  const lines = value.map((row) => h("tr", {}, columns.map((column) => h("td", { class: "n" }, plain(row[column])))));
+  return [h("h3", {}, name), table(name, columns.map((column) => [nameOf(column), "n"]), lines)];
+}
+
+const plain = (value) => (typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(4) : String(value));
 
 function requests(told) {
   const { registry, tombstones, ...lists } = told.refusals ?? {};

@@ -4,9 +4,10 @@ import { byId, h, show } from "./dom.js";
 import { isNumber } from "./query.js";
 
 const FIRST = ["domain", "lang", "language", "license", "width", "height", "clip_cos", "caption", "url", "page_url"];
-const NEVER = /^(id|key|shard|shard_offset|shard_bytes)$/;
+const NEVER = /^(id|key|shard|shard_offset|shard_bytes|row|status|error_message)$/;
 const NAMES = {
   clip_cos: "agreement of picture and text", lang: "language", license: "licence", page_url: "page", url: "address",
+  via: "fetched from", text_from: "text from", original_width: "original width", original_height: "original height", rights_marked: "marked as",
   width: "width in pixels", height: "height in pixels", caption: "text",
 };
 const SIGNS = { "=": "is", "!=": "is not", "~": "contains", ">=": "at least", "<=": "at most", ">": "more than", "<": "less than" };
@@ -35,6 +36,10 @@ export function panel(columns, { onAdd, onLeast }) {
     byId("value").value = "";
     return onAdd({ column: column.value, op: byId("op").value, value });
   };
+  byId("value").addEventListener("focus", () => {
+    const met = column.value === "domain" ? [...document.querySelectorAll(".hit .domain")].map((one) => one.textContent) : [];
+    show(byId("values"), [...new Set(met)].sort().map((value) => h("option", { value })));
+  });
   byId("filter-add").addEventListener("click", add);
   byId("value").addEventListener("keydown", (event) => enter(event, add));
   byId("least").addEventListener("change", (event) => onLeast(event.target.value === "" ? null : Number(event.target.value)));

@@ -45,7 +45,7 @@ export function agreement(cos, threshold) {
 
 /** Make the line that stands where cosines to the words fall under the threshold. */
 export const thresholdLine = (threshold) =>
-  h("li", { class: "line" }, h("span", {}, `From here on nearer to nothing than to these words: under ${cosine(threshold)}, the data set's threshold`));
+  h("li", { class: "line" }, h("span", {}, `Below this line the model would not call picture and words a pair: under ${cosine(threshold)}, the data set's threshold`));
 
 /** Make an empty card for the time of waiting. */
 export const waiting = () =>

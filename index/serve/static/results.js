@@ -6,7 +6,7 @@ import { cosine, count, things } from "./format.js";
 import { card, thresholdLine, waiting } from "./hits.js";
 import { asks, body, isWords } from "./query.js";
 
-export const PAGE = 24;
+export const PAGE = 30; // whole rows of 2, 3, 5 and 6
 const PAGES_BY_SCROLLING = 10; // after that whoever scrolls reaches the foot of the page
 const foreign = new Set(); // addresses that no picture of the data set has: the server is asked to fetch those
 
@@ -33,11 +33,15 @@ export class Results {
     this.tell();
   }
 
-  /** Show the next hits; who asked by the button gets the focus on the first of them. */
+  /** Show the next hits; who asked by the button gets the focus on the first of them, also of those that were on their way. */
   async more(byButton) {
-    if (this.next === null || this.asked) return;
+    if (this.next === null && !this.coming) return;
+    const query = this.query;
     const before = this.list.querySelectorAll(".hit").length;
-    await this.load(this.next, PAGE, () => {});
+    this.coming ??= this.load(this.next, PAGE, () => {});
+    await this.coming;
+    if (this.query !== query) return;
+    this.coming = null;
     const first = this.list.querySelectorAll(".hit")[before];
     if (byButton) first?.querySelector("a").focus();
     if (first) announce(`${things(this.shown, "picture")} shown.`);
@@ -46,7 +50,7 @@ export class Results {
   /** Forget the query and its hits. */
   clear() {
     this.asked?.abort();
-    Object.assign(this, { shown: 0, next: null, asked: null, pages: 0, lined: false, query: null });
+    Object.assign(this, { shown: 0, next: null, asked: null, pages: 0, lined: false, query: null, coming: null });
     this.list.replaceChildren();
     byId("trouble").replaceChildren();
     byId("more").hidden = byId("count").hidden = true;
@@ -89,7 +93,7 @@ export class Results {
   add(answer) {
     const words = isWords(this.query);
     for (const hit of answer.hits) {
-      if (words && !this.lined && this.shown > 0 && hit.cos < this.info.threshold_cos) {
+      if (words && !this.lined && hit.cos < this.info.threshold_cos) {
         this.list.append(thresholdLine(this.info.threshold_cos));
         this.lined = true;
       }

@@ -13,29 +13,32 @@ import * as words from "./words.js";
 
 const MOST_AT_ONCE = 240; // hits that "back" brings again in one request
 const dataset = document.body.dataset.dataset;
-let info;
+const ready = prepare();
 let query;
 let results;
 
-async function start() {
-  history.scrollRestoration = "manual";
-  try {
-    info = (await get("/datasets")).find((one) => one.name === dataset);
-  } catch (error) {
-    return trouble(error);
-  }
+/** Ask what the data set is and make ready what depends on it; the form works before that. */
+async function prepare() {
+  const info = (await get("/datasets")).find((one) => one.name === dataset);
   results = new Results(dataset, info, (hit) => write({ ...read(""), terms: [{ kind: "uid", value: hit.uid, sign: 1 }] }));
   filters.panel(info.columns, {
     onAdd: (condition) => go({ ...query, where: [...query.where, condition] }),
     onLeast: (least) => go({ ...query, least }),
   });
-  terms.refining((term) => go({ ...query, terms: [...query.terms, term] }));
   byId("modality-choice").hidden = !info.modalities.includes("text");
+  return info;
+}
+
+function start() {
+  history.scrollRestoration = "manual";
+  const begun = byId("q").value; // typed before this script was there
   wire();
-  return run(history.state);
+  run(history.state);
+  byId("q").value ||= begun;
 }
 
 function wire() {
+  terms.refining((term) => go({ ...query, terms: [...query.terms, term] }));
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     go(typed(query, byId("q").value));
@@ -83,8 +86,27 @@ function remember() {
   if (results?.shown) history.replaceState({ shown: results.shown, y: window.scrollY }, "");
 }
 
+/** Show what the address bar asks for. */
 async function run(state) {
-  query = read(location.search);
+  const asked = (query = read(location.search));
+  reflect();
+  let info;
+  try {
+    info = await ready;
+  } catch (error) {
+    return trouble(error);
+  }
+  if (query !== asked) return undefined; // something else was asked meanwhile
+  words.offer(dataset, query, info);
+  if (!asks(query)) landing(dataset, info);
+  if (!asks(query) && !info.index.dimensions) return results.clear(); // without a direction there is no order to leaf in
+  await results.begin(query, Math.min(Math.max(state?.shown ?? PAGE, PAGE), MOST_AT_ONCE));
+  if (state?.y && query === asked) window.scrollTo(0, state.y);
+  return undefined;
+}
+
+/** Bring form, chips and title to the state of the query. */
+function reflect() {
   byId("q").value = query.q;
   byId("once").checked = query.once;
   byId("least").value = query.least ?? "";
@@ -94,11 +116,6 @@ async function run(state) {
   filters.chips(query, change);
   document.title = [query.q || (query.terms.length && "Like a picture"), dataset].filter(Boolean).join(" · ");
   byId("landing").hidden = asks(query);
-  words.offer(dataset, query, info);
-  if (!asks(query)) landing(dataset, info);
-  await results.begin(query, Math.min(Math.max(state?.shown ?? PAGE, PAGE), MOST_AT_ONCE));
-  if (state?.y) window.scrollTo(0, state.y);
-  return undefined;
 }
 
 function trouble(error) {

@@ -11,7 +11,7 @@ let wanted = () => {};
 /** Offer words for a query that has a picture in it; they are asked for when the panel is opened. */
 export function offer(dataset, query, info) {
   const details = byId("in-words");
-  details.hidden = !query.terms.some((term) => term.kind !== "text");
+  details.hidden = !info.modalities.includes("text") || !query.terms.some((term) => term.kind !== "text");
   details.open = false;
   details.removeEventListener("toggle", wanted);
   wanted = () => details.open && ask(dataset, query, info);

@@ -91,7 +91,7 @@ def test_what_is_removed_disappears_from_every_page(changing: tuple[Store, Servi
     page.wait_for_timeout(1000)
     page.reload()
     expect(page.get_by_role("heading", name="Not here")).to_be_visible()
-    page.goto(f"{running.address}/d/shapes/?q=a+pink+cross")
+    page.goto(f"{running.address}/d/shapes/?where=domain%3Dsite1.example")
     expect(page.locator(".hit:not(.waiting)").first).to_be_visible()
     assert hit.caption not in page.locator(".hit .text").all_inner_texts()
     page.goto(f"{running.address}/d/shapes/about")
@@ -118,7 +118,7 @@ def test_the_overview_has_the_figures_of_the_report(served: Serving, open_page: 
     assert sum(page.locator(".drawing rect.kept").evaluate_all("all => all.map(one => one.height.baseVal.value)")) > 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_sample_and_overview_are_accessible_at_every_width(served: Serving, open_page: Open, scheme: str) -> None:
     page = open_page(f"{served.address}/d/shapes/?q=a+red+circle", color_scheme=scheme)
     page.locator(".hit .look").first.click()
