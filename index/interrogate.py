@@ -21,6 +21,8 @@ _NEIGHBOURS: Final = 64
 _PHRASES: Final = 160
 _ROUNDS: Final = 4
 _TRIED: Final = 16
+_LIKE_FRAC: Final = 0.6
+"""Share of the best phrase's cosine that a phrase must have itself to go into the prompt: others raise it by accident."""
 _GAIN_COS: Final = 0.002
 """What a phrase must add to the prompt's cosine to be appended."""
 
@@ -81,6 +83,7 @@ def _ranked(texts: Sequence[str], cosines: F32) -> list[Said]:
 def _prompt(searcher: "Searcher", vector: F32, begin: Sequence[Said], ranked: Sequence[Said]) -> Said:
     """Append phrases to the better beginning as long as the whole comes nearer to the picture."""
     best = max(begin, key=lambda one: one.cos, default=Said("", 0.0))
+    ranked = [one for one in ranked if one.cos >= _LIKE_FRAC * ranked[0].cos]
     for _ in range(_ROUNDS if begin else 0):
         tried = [one.text for one in ranked if adds(one.text, [best.text.casefold().replace(",", " ")])][:_TRIED]
         if not tried:

@@ -338,3 +338,28 @@ def test_a_picture_that_is_gone_and_that_nobody_asked_for_is_told(fresh: Callabl
     tar.write_bytes(bytes(len(data)))
     with pytest.raises(FormatError, match="holds no picture of sample"):
         searcher.search(asked(3, k=3))
+
+
+def test_an_index_that_is_in_use_is_closed_after_its_last_user(fresh: Callable[..., Store], tmp_path: Path) -> None:
+    searcher = Searcher(fresh())
+    ids = searcher.opened.matching([])[:2]
+    with searcher.using() as outer:
+        with searcher.using() as inner:
+            make(tmp_path / "set", IMAGE[:80], number=2)
+            assert searcher.refresh()
+            assert inner is outer
+        assert len(outer.near(IMAGE[:1], 3)[0].ids) == 3  # one user is left
+        assert searcher.opened is not outer
+    with pytest.raises(KeyError):  # what is closed answers nothing
+        outer.near(IMAGE[:1], 3)
+    assert len(searcher.opened.facts(ids)) == 2
+    searcher.close()
+
+
+def test_a_data_set_on_an_object_store_answers_alike(s3_endpoint: str, searcher: Searcher) -> None:
+    far = Searcher(make("s3://sets/made", IMAGE[:60]))
+    query = asked(5, k=6, where=(parse("domain=shop.example"),), deduplicate=True)
+    found = far.search(query)
+    assert [hit.picture for hit in found] == [jpeg(number) for number in numbers(found)]
+    assert numbers(found) == [n for n in numbers(searcher.search(asked(5, k=ROWS, where=query.where))) if n < 60][:6]
+    far.close()

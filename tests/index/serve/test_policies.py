@@ -58,7 +58,9 @@ def test_a_head_that_does_not_come_is_given_up(server: Running, monkeypatch: pyt
     assert exchange(server.address, b"") == b""
     with dial(server.address) as found:  # one byte after an answer ends uvicorn's own timer; the head's clock runs
         found.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert found.recv(65536).startswith(b"HTTP/1.1 200")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += found.recv(65536)
         found.sendall(b"G")
         found.settimeout(5)
         assert found.recv(65536) == b""
