@@ -53,7 +53,7 @@ def _about(served: Served) -> dict[str, Any]:
         "rows": opened.rows,
         "model": str(snapshot.clip.get("model", "")),
         "threshold_cos": float(snapshot.clip["threshold_cos"]),
-        "modalities": ["image"],
+        "modalities": list(opened.record.sides),
         "columns": {name: str(kind) for name, kind in opened.columns.items()},
         "index": about_index(served),
     }
