@@ -59,6 +59,11 @@ def create_app(
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         redirect_slashes=False,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # /metrics is ours, and holds nothing of who asked
     )
     app.state.tamis = state
     errors.install(app)

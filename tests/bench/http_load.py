@@ -6,7 +6,9 @@ import sys
 import time
 
 
-async def client(host: str, port: int, bodies: list[bytes], end_s: float, took_s: list[float], failed: list[int]) -> None:
+async def client(
+    host: str, port: int, bodies: list[bytes], end_s: float, took_s: list[float], failed: list[int]
+) -> None:
     """Ask until the time is over; a connection that the server closes is opened anew."""
     reader, writer = await asyncio.open_connection(host, port)
     number = len(took_s)
@@ -37,7 +39,13 @@ async def load(host: str, port: int, bodies: list[bytes], clients: int, seconds:
     whole_s = time.perf_counter() - begin_s
     took_s.sort()
     p50, p99 = (1000 * took_s[int(len(took_s) * share)] for share in (0.5, 0.99))
-    return {"requests": len(took_s), "per_s": len(took_s) / whole_s, "p50_ms": p50, "p99_ms": p99, "failed": len(failed)}
+    return {
+        "requests": len(took_s),
+        "per_s": len(took_s) / whole_s,
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "failed": len(failed),
+    }
 
 
 if __name__ == "__main__":  # port, file with one body a line, clients, seconds
