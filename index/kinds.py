@@ -59,7 +59,7 @@ def choose(rows: int, dimensions: int, memory_bytes: int, recall_frac: float) ->
         size = head + rows * (code_bytes + 8)
         return Kind(f"{coarse},{codes}", lists, size, head if mapped else size, depth, "")
 
-    whole = kind("SQfp16", 2 * dimensions, (10, 20))
+    whole = kind("SQfp16", 2 * dimensions, (16, 32))
     bytewise = kind("SQ8", dimensions, (20, 50, 100))
     fast = kind(f"PQ{pieces}x4fsr", -(-pieces // 2), _DEPTHS, mapped=False)
     bits = kind("RaBitQ" if fine else "RaBitQ4", dimensions // 8 + 8 if fine else dimensions // 2 + 20, _DEPTHS)

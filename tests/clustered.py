@@ -32,8 +32,7 @@ def pictures(count: int, dimensions: int, seed: int, clusters: int = 5_000) -> F
 def texts(of: F16, seed: int) -> F16:
     """Return the vectors of texts for pictures f16[N,D], cosine about 0.5 to their pictures."""
     dimensions = of.shape[1]
-    offset = np.random.default_rng(3).standard_normal(dimensions, np.float32)
-    offset /= np.linalg.norm(offset)
+    offset = _unit(np.random.default_rng(3).standard_normal((1, dimensions), np.float32))
     rng = np.random.default_rng([4, seed])
     out = np.empty_like(of)
     for low in range(0, len(of), _BLOCK):
