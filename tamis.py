@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from index import commands_search, commands_serve
 from pipeline.commands import optout, recheck, release
 from pipeline.commands.options import Dataset, Json
 
@@ -40,6 +41,8 @@ def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
 app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
 recheck.mount(app)
 release.mount(app)
+commands_search.mount(app)
+commands_serve.mount(app)
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 
@@ -151,45 +154,6 @@ def verify(dataset: Dataset, as_json: Json = False) -> None:
         print("everything is as promised" if not findings.problems else f"{len(findings.problems)} problems")
     if findings.problems:
         raise typer.Exit(3)
-
-
-@app.command()
-def search(
-    dataset: Dataset,
-    text: Annotated[str | None, typer.Option(help="Find pictures that fit this text")] = None,
-    image: Annotated[Path | None, typer.Option(help="Find pictures like this file")] = None,
-    url: Annotated[str | None, typer.Option(help="Find pictures like the one of this URL")] = None,
-    uid: Annotated[str | None, typer.Option(help="Find pictures like this sample")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many")] = 10,
-    html: Annotated[Path | None, typer.Option(help="Write a page with the pictures")] = None,
-    as_json: Json = False,
-) -> None:
-    """Find the nearest pictures by text, picture, URL or uid."""
-    from index.search import Searcher
-    from index.search import as_json as plain
-    from pipeline.store import Store
-
-    asked = [
-        (name, value)
-        for name, value in (("text", text), ("image", image), ("url", url), ("uid", uid))
-        if value is not None
-    ]
-    if len(asked) != 1:
-        raise typer.BadParameter("give exactly one of --text, --image, --url, --uid")
-    searcher = Searcher(Store.open_url(dataset))
-    name, value = asked[0]
-    hits = getattr(searcher, f"by_{name}")(value, k)
-    if html is not None:
-        from index.page import write_page
-
-        name = dataset.rstrip("/").rsplit("/", 1)[-1]
-        write_page(html, str(value), hits, f"{name} · snapshot {searcher.snapshot.folder}")
-        print(f"wrote {html}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(plain(hits), ensure_ascii=False, indent=1))
-    elif html is None:
-        for hit in hits:
-            print(f"{hit.cos:6.3f}  {hit.uid}  {hit.caption[:70]!r}  {hit.url}")
 
 
 @app.command()

@@ -51,19 +51,28 @@ class Row:
 
 
 def confirm(
-    store: Store, kind: str, value: str | Mapping[str, str], registry: Registry | None = None
+    store: Store,
+    kind: str,
+    value: str | Mapping[str, str],
+    registry: Registry | None = None,
+    *,
+    without: frozenset[bytes] = frozenset(),
+    most: int | None = None,
 ) -> dict[str, Any]:
     """Answer whether a data set holds what a name, a hash or a picture (its hashes and vector) means.
 
     `found` is yes, no, or unknown: only look-alikes that a person would have to compare, or parts that cannot be read.
+    For strangers: uids `without` count as not there, and beyond `most` rows are counted, not looked into.
     """
     with tempfile.TemporaryDirectory() as folder:
         told = value if isinstance(value, str) else dict(value)
-        search = search_rows.Search(store, kind, told, Suppression.of_value(kind, value, Path(folder)))
+        lists = Suppression.of_value(kind, value, Path(folder))
+        search = search_rows.Search(store, kind, told, lists, without=without, most=most)
         found, refused = search.find(), search.refused()
     proposals = search.proposals(found)
     snapshots = [snapshot.read(store, number) for number in snapshot.numbers(store)]
     copies = search_rows.copies(store, found) if kind not in ("text", "creator") else {}
+    copies = {uid: match for uid, match in copies.items() if uid not in without}
     rows = _rows(store, list(found.values()), snapshots)
     hidden = _rows(store, list(copies.values()), snapshots)
     numbers = sorted({int(name) for row in (*rows, *hidden) for name, reason in row.fates.items() if reason is None})
@@ -74,7 +83,12 @@ def confirm(
     return {
         "asked": kind,
         "found": answer,
-        "counts": {"rows": len(rows), "copies": len(copies), "refused": len(refused), "look_alikes": len(proposals)},
+        "counts": {
+            "rows": search.matched,
+            "copies": len(copies),
+            "refused": len(refused),
+            "look_alikes": len(proposals),
+        },
         "rows": [row.__dict__ for row in rows[:_ROWS_SHOWN]],
         "refused": [match.secret["url"] for match in refused.values() if match.secret][:_ROWS_SHOWN],
         "copies": [{"uid": row.uid, "hidden": row.hidden, "fates": row.fates} for row in hidden[:_ROWS_SHOWN]],

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands.options import Dataset, Json, RegistryUrl, RequestId, opened
+from pipeline.commands.options import Dataset, Json, RegistryUrl, RequestId, asked, opened
 
 if TYPE_CHECKING:
-    from pipeline.store import Store
+    pass
 
 
 def confirm(
@@ -32,32 +32,22 @@ def confirm(
         "url": url, "picture": image, "domain": domain, "host": host, "text": text, "uid": uid, "sha256": sha256, "md5": md5,
         "pdq": pdq, "creator": creator,
     }  # fmt: skip
-    asked = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(asked) != 1:
+    named = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(named) != 1:
         raise typer.BadParameter("ask for exactly one thing: --url, --image, --domain, …")
     from pipeline.confirm import confirm as answered
+    from pipeline.picture_vector import recognised
     from pipeline.registry import place
     from pipeline.registry.registry import Registry
     from pipeline.store import Store
 
-    kind, value = asked[0]
+    kind, value = named[0]
     store = Store.open_url(dataset)
     registry = Registry.open(store, registry_url) if place.exists(store, registry_url) else None
-    answer = answered(store, kind, _recognised(store, value) if isinstance(value, Path) else value, registry)
+    answer = answered(store, kind, recognised(store, value) if isinstance(value, Path) else value, registry)
     if registry is not None:  # what was asked is not noted, only that it was, and what was said
         registry.append("confirm_answer", {"kind": kind, "found": answer["found"], "counts": answer["counts"]})
     print(json.dumps(answer, indent=1, ensure_ascii=False) if as_json else _in_words(answer))
-
-
-def _recognised(store: "Store", path: Path) -> dict[str, str]:
-    from pipeline.errors import InputError
-    from pipeline.picture_hashes import picture_hashes
-    from pipeline.picture_vector import picture_vector
-
-    try:
-        return picture_hashes(path.read_bytes(), str(path)) | picture_vector(store, path)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
 
 
 def _in_words(answer: dict[str, Any]) -> str:
@@ -144,6 +134,40 @@ def confirm_match(
     print(f"{request_id}: {state}; {len(shown)} proposals are open" + (f"; {html} shows them" if html else ""))
 
 
+def accept(dataset: Dataset, request_id: RequestId, registry_url: RegistryUrl = None, as_json: Json = False) -> None:
+    """Take up what was filed on the web page: what it plainly means is hidden, and ingests obey it from now on."""
+    from pipeline.held import accept as taken_up
+
+    store, registry = asked(dataset, registry_url)
+    taken_up(store, registry, request_id)
+    registry.sign()
+    request = registry.get(request_id)
+    open_ = len(registry.matches(request_id, "proposed"))
+    print(
+        json.dumps(request.to_json(), indent=1)
+        if as_json
+        else f"{request_id}: {request.state}; {open_} proposals are open"
+    )
+
+
+def answer(
+    dataset: Dataset,
+    request_id: RequestId,
+    uids: Annotated[list[str] | None, typer.Argument(metavar="[UID]...", help="Look-alikes that do show it")] = None,
+    reject: Annotated[list[str] | None, typer.Option(metavar="UID", help="One that does not; may be repeated")] = None,
+    registry_url: RegistryUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a request of category gdpr15, which only asks, close it and forget who asked."""
+    from pipeline.held import answer as answered
+
+    store, registry = asked(dataset, registry_url)
+    yes, no = [_uid(uid) for uid in uids or ()], [_uid(uid) for uid in reject or ()]
+    said = answered(store, registry, request_id, confirm=yes, reject=no)
+    registry.sign()
+    print(json.dumps(said) if as_json else f"{request_id}: closed; {said.get('found', 'answered before')}")
+
+
 def _uid(text: str) -> bytes:
     from pipeline.errors import InputError
 
@@ -160,3 +184,5 @@ def mount(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command("confirm")(confirm)
     app.command("confirm-match")(confirm_match)
+    app.command("accept")(accept)
+    app.command("answer")(answer)

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -46,7 +46,9 @@ def add(
     ] = None,
     contact: Annotated[str | None, typer.Option(help="How to reach the person; sealed with the request's key")] = None,
     note: Annotated[str | None, typer.Option(help="What else the person said; sealed")] = None,
-    category: Annotated[str, typer.Option(help="train, tdm, gdpr17, gdpr21, copyright, dmca, csam, ncii")] = "train",
+    category: Annotated[
+        str, typer.Option(help="train, tdm, gdpr15 (only asks), gdpr17, gdpr21, copyright, dmca, csam, ncii")
+    ] = "train",
     copies: Annotated[
         bool | None, typer.Option(help="Reach the picture's copies too (default: kinds that name a picture)")
     ] = None,
@@ -60,6 +62,7 @@ def add(
 
     With `-` for a value, it is read from standard input.
     """
+    from pipeline.picture_vector import recognised
     from pipeline.registry.clock import moment
 
     given = {
@@ -70,7 +73,7 @@ def add(
     store, registry = opened(dataset, registry_url)
     request = registry.add(
         kind,
-        _recognised(store, value) if isinstance(value, Path) else value,
+        recognised(store, value) if isinstance(value, Path) else value,
         contact=contact,
         note=note,
         category=category,
@@ -111,22 +114,12 @@ def _print_taken(request: "Request", matches: int, receipt: Path | None, as_json
 
 def _says(request: "Request", matches: int) -> str:
     rows = "1 row" if matches == 1 else f"{matches:,} rows"
+    if request.asks:
+        return "a question; `tamis optout answer` answers it"
     return {
         "proposed": f"{matches:,} pictures look alike; `tamis optout confirm-match` shows them to a person",
         "tombstoned": f"{rows} found and hidden; `tamis optout apply` erases them",
     }.get(request.state, "taken in; ingests obey it")
-
-
-def _recognised(store: Any, path: Path) -> dict[str, str]:
-    """Return what a picture is recognised by: its hashes and, where there is a data set to compare with, its vector."""
-    from pipeline.errors import InputError
-    from pipeline.picture_hashes import picture_hashes
-    from pipeline.picture_vector import picture_vector
-
-    try:
-        return picture_hashes(path.read_bytes(), str(path)) | picture_vector(store, path)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
 
 
 def import_(

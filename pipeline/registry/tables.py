@@ -59,6 +59,13 @@ request = Table(
     Index("request_digest", "digest"),  # equal requests
 )
 
+link = Table(  # by which somebody who filed a request on the page follows it; the secret itself is theirs alone
+    "link",
+    metadata,
+    Column("hash", LargeBinary(32), primary_key=True),  # SHA-256 of the secret, which has 160 bits
+    Column("request_id", String(40), ForeignKey("request.id"), nullable=False),
+)
+
 transition = Table(
     "transition",
     metadata,
