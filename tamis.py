@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from index import commands_search, commands_serve
+from index import commands, commands_search, commands_serve
 from pipeline.commands import optout, recheck, release
 from pipeline.commands.options import Dataset, Json
 
@@ -41,6 +41,7 @@ def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
 app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
 recheck.mount(app)
 release.mount(app)
+app.add_typer(commands.group(), name="index")
 commands_search.mount(app)
 commands_serve.mount(app)
 

@@ -106,13 +106,13 @@ def _side(
     rows = sum(int(np.count_nonzero(one >= 0)) for one in ids)
     kind = kind_of(rows, dimensions, options)
     name = f"{modality}/{snapshot.folder}-{stable_hash([kind.factory, list(kind.depth)], 8)}.faiss"
-    side = Side(kind.factory, [Segment(name, rows)], kind.why, kind.bytes)
     with store.scratch() as scratch:
         draft = scratch / "index"
         if kind.lists == 0:
             _exact(store, snapshot, modality, dimensions, ids, draft)
         else:
             _inverted(store, snapshot, modality, dimensions, ids, kind, engine, scratch, draft)
+        side = Side(kind.factory, [Segment(name, rows, draft.stat().st_size)], kind.why, kind.bytes)
         put(store, draft, folder(snapshot), name, digests)
     if kind.lists == 0:
         return side

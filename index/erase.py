@@ -167,7 +167,7 @@ def _record(store: Store, base: str, record: IndexRecord, held: Held) -> None:
 
 def _counted(path: Path, segment: Segment) -> Segment:
     ids = segments.ids_of(segments.read(path))
-    return replace(segment, rows=len(ids), wiped=int(np.count_nonzero(ids < 0)))
+    return replace(segment, rows=len(ids), bytes=path.stat().st_size, wiped=int(np.count_nonzero(ids < 0)))
 
 
 def _joined(before: Sequence[Erased], held: Held) -> list[Erased]:

@@ -21,6 +21,7 @@ K = 10
 QUESTIONS = 400
 """Of each sort; recall@10 is then known to about half a percent."""
 _TIMED = 50
+_TOGETHER = 64
 _SEED = 7
 _BLOCK_ROWS = 100_000
 
@@ -66,7 +67,7 @@ class Exam:
 
     def answer(self, engine: Engine | None) -> "Exam":
         """Find the right answers by comparing every vector, block by block."""
-        queries = np.concatenate([self.across, self.within])
+        queries = self.questions
         jobs = [
             (
                 self._store,
@@ -85,6 +86,11 @@ class Exam:
         best = np.take_along_axis(ids, order, 1)
         self._right = [set(self._without_own(number, row)) - {-1} for number, row in enumerate(best)]
         return self
+
+    @property
+    def questions(self) -> F32:
+        """Return the questions of both sorts, one after the other."""
+        return np.concatenate([self.across, self.within])
 
     def _without_own(self, number: int, ids: Ids) -> list[int]:
         own = self._own[number - len(self.across)] if number >= len(self.across) else -1
@@ -118,30 +124,41 @@ def _nearest(
 def curve(ranking: Ranking, exam: Exam, depths: Sequence[int], lists: int, recall_frac: float) -> list[Probe]:
     """Return the points of rising effort up to the first that reaches the recall on both sorts of questions, or to full probe.
 
-    Of each number of lists the smallest depth that reaches it is given, else the deepest.
+    Of each number of lists the smallest depth that reaches it is given, else the deepest. The index has one segment.
     """
     points: list[Probe] = []
+    queries = exam.questions
     nprobe = 1
     while True:
-        for depth in depths:
-            point = _point(ranking, exam, nprobe, depth)
-            enough = min(point.across_frac, point.within_frac) >= recall_frac
-            if enough:
-                break
-        points.append(point)
-        if enough or nprobe >= lists:
+        marks = _marks(ranking, exam, queries, nprobe, depths)
+        depth = next((one for one in depths if min(marks[one]) >= recall_frac), depths[-1])
+        across, within = marks[depth]
+        points.append(Probe(nprobe, depth, round(across, 4), round(within, 4), _ms(ranking, queries, nprobe, depth)))
+        if min(across, within) >= recall_frac or nprobe >= lists:
             return points
         nprobe = min(2 * nprobe, lists)
 
 
-def _point(ranking: Ranking, exam: Exam, nprobe: int, depth: int) -> Probe:
-    queries = np.concatenate([exam.across, exam.within])
-    found = [one.ids for one in ranking.ranked(queries, K + 1, nprobe, depth)]
-    across, within = exam.mark(found)
+def _marks(
+    ranking: Ranking, exam: Exam, queries: F32, nprobe: int, depths: Sequence[int]
+) -> dict[int, tuple[float, float]]:
+    """Return depth → recall@10; the shallower proposals are the first ones of the deepest."""
+    found: dict[int, list[Ids]] = {depth: [] for depth in depths}
+    for low in range(0, len(queries), _TOGETHER):
+        block = queries[low : low + _TOGETHER]
+        proposed = ranking.proposals(block, nprobe, depths[-1])[0]
+        for vector, ids in zip(block, proposed, strict=True):
+            best = ranking.compared(vector, ids)
+            for depth in depths:
+                among = best.ids if depth == depths[-1] else best.ids[np.isin(best.ids, ids[:depth])]
+                found[depth].append(among[: K + 1])
+    return {depth: exam.mark(ids) for depth, ids in found.items()}
+
+
+def _ms(ranking: Ranking, queries: F32, nprobe: int, depth: int) -> float:
+    """Return the mean of single queries on one thread."""
+    asked = queries[:: max(1, len(queries) // _TIMED)]
     began = time.perf_counter()
-    for number in range(0, len(queries), max(1, len(queries) // _TIMED)):
-        ranking.ranked(queries[number : number + 1], K, nprobe, depth)
-    asked = len(range(0, len(queries), max(1, len(queries) // _TIMED)))
-    return Probe(
-        nprobe, depth, round(across, 4), round(within, 4), round(1e3 * (time.perf_counter() - began) / asked, 3)
-    )
+    for vector in asked:
+        ranking.ranked(vector[None], K, nprobe, depth)
+    return round(1e3 * (time.perf_counter() - began) / len(asked), 3)

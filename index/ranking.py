@@ -95,6 +95,11 @@ class Ranking:
             if one.rows
         ]
 
+    def compared(self, vector: F32, ids: Ids) -> Found:
+        """Return proposals for one vector in their right order; what the snapshot does not hold drops out."""
+        ids = ids[self._places.having(ids)]
+        return self._best(vector, ids, len(ids))
+
     def _compared(self, vectors: F32, k: int, among: Ids) -> list[Found]:
         stored = self._vectors.rows(self._modality, self._places.of(among))
         return [_top(among, stored @ vector, k) for vector in vectors]

@@ -42,6 +42,7 @@ class Segment:
 
     name: str  # in the index folder
     rows: int
+    bytes: int
     wiped: int = 0  # erased: their codes are zero and their ids -1
 
 
@@ -97,6 +98,12 @@ class IndexRecord:
         """Return the lowest recall@10 that was measured at the probes in use; 1 where search is exact."""
         used = [point for side in self.sides.values() for point in side.curve if point.nprobe == side.nprobe]
         return min((min(point.across_frac, point.within_frac) for point in used), default=1.0)
+
+    def told(self) -> dict[str, Any]:
+        """Return what readers can use, as JSON values: without digests, keys and whom it held."""
+        names = ("snapshot", "rows", "dimensions", "options", "sides")
+        plain = {name: value for name, value in asdict(self).items() if name in names}
+        return {**plain, "kind": self.kind, "recall_frac": self.recall_frac}
 
     def to_json(self) -> bytes:
         """Return the record's bytes."""

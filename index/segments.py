@@ -61,9 +61,14 @@ def add(index: Any, vectors: F32, ids: Ids) -> None:
     flat.add(centroids(index))
     if gpus():
         flat = faiss.index_cpu_to_all_gpus(flat)
-    _, assigned = flat.search(vectors, 1)
-    lists = np.ascontiguousarray(assigned[:, 0])
-    index.add_core(len(ids), faiss.swig_ptr(vectors), faiss.swig_ptr(ids), faiss.swig_ptr(lists))
+    graph = index.quantizer
+    index.quantizer = (
+        flat  # fast scan has no other way to be told the lists: its `add_core` packs codes wrongly (1.15.1)
+    )
+    try:
+        index.add_with_ids(vectors, ids)
+    finally:
+        index.quantizer = graph
 
 
 def write(index: Any, path: Path) -> None:
@@ -226,9 +231,15 @@ def _held(index: Any, gone: Ids) -> Iterator[tuple[int, NDArray[np.int64]]]:
 def _wipe_blocks(index: Any, gone: Ids) -> None:
     """Zero codes in fast scan's interleaved blocks, through FAISS's own packer."""
     lists = _lists(index)
-    zero = np.zeros(lists.packer.code_size, np.uint8)
+    packer = lists.packer
+    zero = np.zeros(packer.code_size, np.uint8)
     for number, rows in _held(index, gone):
-        ids = _ids(lists, number, lists.list_size(number))
+        size = lists.list_size(number)
+        blocks = -(-size // packer.nvec)
+        codes = faiss.rev_swig_ptr(lists.get_codes(number), blocks * packer.block_size).reshape(
+            blocks, packer.block_size
+        )
+        ids = _ids(lists, number, size)
         for row in rows.tolist():
-            lists.packer.pack_1(faiss.swig_ptr(zero), row, lists.get_codes(number))
+            packer.pack_1(zero, row, codes)
             ids[row] = -1

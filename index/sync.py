@@ -149,10 +149,11 @@ def _side(
             rows, wiped = rows + sum(one.rows for one in deltas), sum(one.wiped for one in deltas)
             deltas = []
         name = f"{modality}/{snapshot.folder}-added.faiss"
+        new = Segment(name, rows, draft.stat().st_size, wiped)
         put(store, draft, folder(snapshot), name, digests)
     files.close()
     _carry_all(store, before, snapshot, [base, *deltas], digests)
-    return replace(side, segments=[base, *deltas, Segment(name, rows, wiped)])
+    return replace(side, segments=[base, *deltas, new])
 
 
 def _joined(files: Files, old: Snapshot, base: Segment, deltas: Sequence[Segment], new: Path, target: Path) -> Path:

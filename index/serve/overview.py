@@ -38,8 +38,7 @@ class Overviews:
 
 def about_index(served: Served) -> dict[str, Any]:
     """Return what the index's record says that a reader can use."""
-    record = served.searcher.opened.record.__dict__
-    return {name: value for name, value in record.items() if name not in ("sha256", "shard_keys", "erased", "clip")}
+    return served.searcher.opened.record.told()
 
 
 def _figures(snapshot: Snapshot, facts: Facts) -> dict[str, Any]:
