@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import select
 
 from pipeline import search_rows, snapshot, tombstones
+from pipeline.errors import InputError
 from pipeline.pack import shard_files
 from pipeline.registry import place
 from pipeline.registry.registry import Registry
@@ -56,7 +57,10 @@ def confirm(
     """Answer whether a data set holds what a name, a hash or a picture (its hashes and vector) means.
 
     `found` is yes, no, or unknown: only look-alikes that a person would have to compare, or parts that cannot be read.
+    InputError where there is no data set: a no would be a statement about something that nobody has looked at.
     """
+    if not store.names("snapshots") and not store.names("candidates"):
+        raise InputError(f"{store.root}: no data set is here, so nothing can be said of it; check the path")
     with tempfile.TemporaryDirectory() as folder:
         told = value if isinstance(value, str) else dict(value)
         search = search_rows.Search(store, kind, told, Suppression.of_value(kind, value, Path(folder)))
