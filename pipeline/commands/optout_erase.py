@@ -51,7 +51,9 @@ def _print_proof(dataset: str, store: "Store", proof: "Proof", hidden: int) -> N
     for id_, name in zip(proof.closed, proof.reports, strict=True):
         print(f"closed {id_}: {store.uri(name)}")
     if proof.findings:
-        print(f"erase what is left: tamis optout apply {dataset} --again")
+        print(
+            f"erase what is left: tamis optout apply {dataset} --again; files that are no part of the data set are yours to delete"
+        )
 
 
 def verify(

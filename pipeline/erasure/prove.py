@@ -56,7 +56,7 @@ def verify(
     scan = Scan(needles).run(store)
     proof = Proof(scan)
     for finding in scan.findings:
-        for owner in needles.owners.get(finding.subject, set()):
+        for owner in needles.owners.get(finding.subject, set()) if finding.subject else [asked.id for asked in waiting]:
             proof.open.setdefault(owner, []).append(finding)
     clean = [asked.id for asked in waiting if asked.id not in proof.open]
     facts = {id_: _facts(store, registry, registry.get(id_), scan) for id_ in clean}

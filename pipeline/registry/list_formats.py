@@ -260,4 +260,5 @@ def guess(value: str) -> str:
     if value.startswith(("*.", ".")):
         return "domain"
     domain = removal.normal("domain", value)
-    return "domain" if domain is None or domain.removeprefix("www.") == removal.normal("host", value) else "host"
+    same = isinstance(domain, str) and domain.removeprefix("www.") == removal.normal("host", value)
+    return "domain" if domain is None or same else "host"
