@@ -71,11 +71,12 @@ def add(
         "phash64": phash64, "text": text, "creator": creator, "picture": image,
     }  # fmt: skip
     kind, value = _one_named(given)
-    value, contact, note = (_typed(one) if isinstance(one, str) else one for one in (value, contact, note))
+    value = value if isinstance(value, Path) else _typed(value)
+    contact, note = (_typed(said) if said is not None else None for said in (contact, note))
     store, registry = opened(dataset, registry_url)
     request = registry.add(
         kind,
-        _recognised(store, value) if isinstance(value, Path) else str(value),
+        _recognised(store, value) if isinstance(value, Path) else value,
         contact=contact,
         note=note,
         category=category,
@@ -314,10 +315,14 @@ def _end(
         print(json.dumps({**request.to_json(), "rows": asdict(ended)}, indent=1))
         return
     says = [f"refused: {reason}; tell the person why, and where to complain" if reason else "withdrawn"]
-    says += [f"{ended.visible:,} rows are no longer hidden by it"] if ended.visible else []
-    says += [f"{ended.still_hidden:,} of them are by another request"] if ended.still_hidden else []
-    says += [f"{ended.erased:,} rows are erased, which cannot be undone"] if ended.erased else []
+    says += [f"{_rows(ended.visible)} no longer hidden by it"] if ended.visible else []
+    says += [f"{ended.still_hidden:,} of them hidden by another request"] if ended.still_hidden else []
+    says += [f"{_rows(ended.erased)} erased, which cannot be undone"] if ended.erased else []
     print(f"{request.id}: {'; '.join(says)}; later ingests are free to take what it named")
+
+
+def _rows(count: int) -> str:
+    return "1 row is" if count == 1 else f"{count:,} rows are"
 
 
 def extend(dataset: Dataset, request_id: RequestId, registry_url: RegistryUrl = None, as_json: Json = False) -> None:
