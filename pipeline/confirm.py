@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import select
 
 from pipeline import search_rows, snapshot, tombstones
+from pipeline.errors import InputError
 from pipeline.pack import shard_files
 from pipeline.registry import place
 from pipeline.registry.registry import Registry
@@ -63,7 +64,10 @@ def confirm(
 
     `found` is yes, no, or unknown: only look-alikes that a person would have to compare, or parts that cannot be read.
     For strangers: uids `without` count as not there, and beyond `most` rows are counted, not looked into.
+    InputError where there is no data set: a no would be a statement about something that nobody has looked at.
     """
+    if not store.names("snapshots") and not store.names("candidates"):
+        raise InputError(f"{store.root}: no data set is here, so nothing can be said of it; check the path")
     with tempfile.TemporaryDirectory() as folder:
         told = value if isinstance(value, str) else dict(value)
         lists = Suppression.of_value(kind, value, Path(folder))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands.options import Dataset, Json, RegistryUrl, RequestId, asked, opened
+from pipeline.commands.options import Dataset, Json, RegistryUrl, RequestId, asked
 
 if TYPE_CHECKING:
     pass
@@ -115,7 +115,7 @@ def confirm_match(
 
     if all_ and reject_all:
         raise typer.BadParameter("either --all or --reject-all")
-    store, registry = opened(dataset, registry_url)
+    store, registry = asked(dataset, registry_url)
     open_ = [match.uid for match in registry.matches(request_id, "proposed")]
     yes, no = [_uid(uid) for uid in uids or ()], [_uid(uid) for uid in reject or ()]
     rest = [uid for uid in open_ if uid not in (*yes, *no)]
