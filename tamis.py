@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands import optout, recheck, release
+from pipeline.commands import dedup, optout, recheck, release
 from pipeline.commands.options import Dataset, Json
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
 app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
 recheck.mount(app)
 release.mount(app)
+dedup.mount(app)
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 

@@ -69,6 +69,8 @@ class Looked:
     features: CopyFeatures
     rank: I64
     """i64[N], 0 for the picture that is kept before all others (filters.copies.policy_rank; cosines play no part yet)"""
+    px: NDArray[np.float64]
+    """f64[N], pixels of the originals"""
     pictures: "Pictures"
 
     def __len__(self) -> int:
@@ -105,7 +107,7 @@ def gather(
     px = np.multiply(rows["original_width_px"].to_numpy(), rows["original_height_px"].to_numpy(), dtype=np.float64)
     uids = rows["uid"].combine_chunks()
     pictures = _put_places_aside(store, parts, rows, spill)
-    return Looked(uids, _features(rows, source), policy_rank(uids, px, np.zeros(len(uids))), pictures)
+    return Looked(uids, _features(rows, source), policy_rank(uids, px, np.zeros(len(uids))), px, pictures)
 
 
 def _look_at(

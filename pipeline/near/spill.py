@@ -1,6 +1,7 @@
 """Arrays that a search puts aside on disk (or in the object store) while it runs; nothing in them outlives it."""
 
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,14 @@ def spilled(store: Store, folder: str) -> Iterator[Spill]:
 
 @contextmanager
 def spilled_locally(folder: str | None = None) -> Iterator[Spill]:
-    """Give a spill in a new folder below `folder`, or below the system's place for such (TMPDIR)."""
+    """Give a spill in a new folder below `folder` (a path or an s3:// address), or below the system's place for such (TMPDIR).
+
+    Workers on other machines must see that folder too.
+    """
+    if folder is not None and "://" in folder:
+        with spilled(Store.open_url(folder), f"tamis-{uuid.uuid4().hex[:12]}") as spill:
+            yield spill
+        return
     with explained(f"making a folder in {folder or tempfile.gettempdir()}"):
         place = tempfile.TemporaryDirectory(prefix="tamis-", dir=folder)
     with place as path:
