@@ -12,10 +12,10 @@ Rows = NDArray[np.int64]
 
 
 def _beside(rows: int, pairs: Rows, cos: NDArray[np.float32]) -> tuple[Rows, Rows, NDArray[np.float32]]:
-    """Lay pairs out by row, nearest first: the neighbours of row r are at starts[r]…starts[r + 1]."""
+    """Lay pairs out by row: the neighbours of row r are at starts[r]…starts[r + 1]."""
     both = np.concatenate([pairs, pairs[:, ::-1]])
     twice = np.concatenate([cos, cos])
-    order = np.lexsort((both[:, 1], -twice, both[:, 0]))
+    order = np.argsort(both[:, 0], kind="stable")
     return np.searchsorted(both[order, 0], np.arange(rows + 1)), both[order, 1], twice[order]
 
 
@@ -38,11 +38,12 @@ def thin(
         if keeper[vector] >= 0:
             dropped_for[row], dropped_cos[row] = keeper[vector], 1.0
             continue
-        low, high = starts[vector], starts[vector + 1]
-        found = np.flatnonzero(keeper[targets[low:high]] >= 0)
-        if found.size:
-            nearest = int(low + found[0])
-            dropped_for[row], dropped_cos[row] = keeper[targets[nearest]], near_cos[nearest]
+        beside = slice(starts[vector], starts[vector + 1])
+        kept, kept_cos = keeper[targets[beside]], near_cos[beside]
+        kept, kept_cos = kept[kept >= 0], kept_cos[kept >= 0]
+        if kept.size:
+            nearest = int(np.lexsort((rank[kept], -kept_cos))[0])
+            dropped_for[row], dropped_cos[row] = kept[nearest], kept_cos[nearest]
         else:
             keeper[vector] = row
     return dropped_for, dropped_cos
