@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from index import commands, commands_search, commands_serve
-from pipeline.commands import optout, recheck, release
+from pipeline.commands import dedup, optout, recheck, release
 from pipeline.commands.options import Dataset, Json
 
 if TYPE_CHECKING:
@@ -37,13 +37,6 @@ def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
 
     return erase(store, uids)
 
-
-app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
-recheck.mount(app)
-release.mount(app)
-app.add_typer(commands.group(), name="index")
-commands_search.mount(app)
-commands_serve.mount(app)
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 
@@ -227,6 +220,15 @@ def _demo_search(dataset: str, queries: "Sequence[str]", k: int) -> "list[Search
     searcher = Searcher(Store.open_url(dataset))
     asked = ((query, searcher.by_text(query, k)) for query in queries)
     return [Search(query, [(hit.cos, hit.caption, hit.picture) for hit in hits]) for query, hits in asked]
+
+
+commands_search.mount(app)
+commands_serve.mount(app)
+app.add_typer(commands.group(), name="index")
+dedup.mount(app)
+app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
+recheck.mount(app)
+release.mount(app)
 
 
 def run() -> int:
