@@ -8,8 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from numpy.typing import NDArray
 
+from index import kinds
+from index.record import Options
 from pipeline.ids import faiss_id
 from pipeline.pack import shard_files
 from pipeline.pieces import of_file
@@ -108,3 +111,17 @@ def _write(store: Store, shard: Shard, number: int, names: dict[str, str]) -> Sh
         for role in digests:
             store.put(scratch / role, names[role])
     return ShardEntry(number, shard.key, rows, digests)
+
+
+def small_kinds(monkeypatch: pytest.MonkeyPatch, exact_rows: int = 500) -> None:
+    """Let an index of a thousand rows be of the kinds that are for millions."""
+    monkeypatch.setattr(kinds, "EXACT_ROWS", exact_rows)
+
+
+KINDS = {
+    "exact": Options(),
+    "fast scan": Options(recall_frac=0.9),
+    "whole vectors": Options(recall_frac=0.995),
+    "bits on disk": Options(memory_bytes=2 * 60_000, recall_frac=0.9),
+}
+"""Options that give each kind for some thousand rows of 32 numbers."""
