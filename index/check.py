@@ -112,6 +112,7 @@ def _segments(store: Store, snapshot: Snapshot, modality: Modality, places: Ids,
 
 def _themselves(opened: Opened, modality: Modality, places: Ids, found: Checked) -> None:
     """A sample's own vector must find it; of equal vectors any may come first."""
+    places = places[opened.having(places)]
     asked = np.sort(np.random.default_rng(0).permutation(places)[:_SAMPLE])
     vectors = opened.vectors(asked, modality)
     own = np.einsum("ij,ij->i", vectors, vectors)

@@ -109,7 +109,7 @@ def _carry_out(store: Store, indexes: Mapping[str, tuple[Snapshot, IndexRecord]]
         if name == PLACES:
             _places(store, first, ids)
         elif name.startswith("facts/"):
-            _facts(store, first, indexes[first][0], name, gone)
+            _facts(store, f"{first}/{name}", gone)
         else:
             _segment(store, f"{first}/{name}", ids)
         for other in bases[1:]:
@@ -127,12 +127,10 @@ def _places(store: Store, base: str, ids: NDArray[np.int64]) -> None:
     files.close()
 
 
-def _facts(store: Store, base: str, snapshot: Snapshot, name: str, gone: set[str]) -> None:
-    number = next(entry.number for entry in snapshot.shards if facts_name(entry.key) == name)
+def _facts(store: Store, name: str, gone: set[str]) -> None:
     with store.scratch() as scratch:
-        table = facts.of_sidecar(store, snapshot.folder, number, pa.array(sorted(gone), pa.string()))
-        facts.write(table, scratch / "facts")
-        store.put(scratch / "facts", f"{base}/{name}")
+        facts.write(facts.without(store, name, pa.array(sorted(gone), pa.string())), scratch / "facts")
+        store.put(scratch / "facts", name)
 
 
 def _segment(store: Store, name: str, ids: NDArray[np.int64]) -> None:

@@ -56,7 +56,8 @@ def choose(rows: int, dimensions: int, memory_bytes: int, recall_frac: float) ->
     pieces = dimensions // (4 if fine else 2)
 
     def kind(codes: str, code_bytes: int, depth: tuple[int, ...], *, mapped: bool = True) -> Kind:
-        size = head + rows * (code_bytes + 8)
+        padding = 0 if mapped else 16 * lists * code_bytes  # fast scan's blocks of 32, of which the last is half full
+        size = head + rows * (code_bytes + 8) + padding
         return Kind(f"{coarse},{codes}", lists, size, head if mapped else size, depth, "")
 
     whole = kind("SQfp16", 2 * dimensions, (16, 32))

@@ -148,10 +148,10 @@ def _marks(
         block = queries[low : low + _TOGETHER]
         proposed = ranking.proposals(block, nprobe, depths[-1])[0]
         for vector, ids in zip(block, proposed, strict=True):
-            best = ranking.compared(vector, ids)
+            ids = ids[ids >= 0]
+            cos = ranking.cosines(vector, ids)
             for depth in depths:
-                among = best.ids if depth == depths[-1] else best.ids[np.isin(best.ids, ids[:depth])]
-                found[depth].append(among[: K + 1])
+                found[depth].append(ids[np.argsort(-cos[:depth], kind="stable")[: K + 1]])
     return {depth: exam.mark(ids) for depth, ids in found.items()}
 
 

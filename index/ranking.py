@@ -95,17 +95,17 @@ class Ranking:
             if one.rows
         ]
 
-    def compared(self, vector: F32, ids: Ids) -> Found:
-        """Return proposals for one vector in their right order; what the snapshot does not hold drops out."""
-        ids = ids[self._places.having(ids)]
-        return self._best(vector, ids, len(ids))
+    def cosines(self, vector: F32, ids: Ids) -> F32:
+        """Return the cosines of ids that the snapshot holds to a vector, f32[N]."""
+        cos: F32 = self._vectors.rows(self._modality, self._places.of(ids)) @ vector
+        return cos
 
     def _compared(self, vectors: F32, k: int, among: Ids) -> list[Found]:
         stored = self._vectors.rows(self._modality, self._places.of(among))
         return [_top(among, stored @ vector, k) for vector in vectors]
 
     def _best(self, vector: F32, ids: Ids, k: int) -> Found:
-        return _top(ids, self._vectors.rows(self._modality, self._places.of(ids)) @ vector, k)
+        return _top(ids, self.cosines(vector, ids), k)
 
     def _selector(self, among: Ids) -> Any:
         """Return FAISS's set of ids; building one of a million takes a tenth of a second, so the last few are kept."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.kinds import EXACT
-from pipeline.erasure.tar_erase import FileWriter
+from pipeline.erasure.tar_erase import FileWriter as FileWriter
 from pipeline.errors import FormatError
 
 F32 = NDArray[np.float32]
@@ -207,19 +207,19 @@ def wipe(path: Path, gone: Ids, draft: Path) -> bool:
     width = int(index.invlists.code_size)
     with path.open("r+b", buffering=0) as handle:
         writer = FileWriter(handle.fileno())
-        held = [(_lists(index).lists.at(n), rows.tolist()) for n, rows in _held(index, gone)]
-        for place, rows in held:
+        spots = [(_lists(index).lists.at(n), rows.tolist()) for n, rows in held(index, gone)]
+        for place, rows in spots:
             for row in rows:
                 writer.write(place.offset + row * width, bytes(width))
         writer.sync()  # as long as its id is there, a stopped erasure finds it again
-        for place, rows in held:
+        for place, rows in spots:
             for row in rows:
                 writer.write(place.offset + place.capacity * width + row * 8, b"\xff" * 8)
         writer.sync()
     return False
 
 
-def _held(index: Any, gone: Ids) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def held(index: Any, gone: Ids) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield (list, rows in it) of the lists that hold one of the ids."""
     for number in range(index.nlist):
         size = index.invlists.list_size(number)
@@ -233,7 +233,7 @@ def _wipe_blocks(index: Any, gone: Ids) -> None:
     lists = _lists(index)
     packer = lists.packer
     zero = np.zeros(packer.code_size, np.uint8)
-    for number, rows in _held(index, gone):
+    for number, rows in held(index, gone):
         size = lists.list_size(number)
         blocks = -(-size // packer.nvec)
         codes = faiss.rev_swig_ptr(lists.get_codes(number), blocks * packer.block_size).reshape(

@@ -1,6 +1,6 @@
 """Published snapshots of made-up rows for tests of the index: sidecars and vectors as `pack` leaves them, without pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
@@ -8,12 +8,16 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from numpy.typing import NDArray
 
+from index import kinds, measure
+from index.record import Options
+from pipeline.erasure.blank import blank_array, blank_table
 from pipeline.ids import faiss_id
 from pipeline.pack import shard_files
 from pipeline.pieces import of_file
-from pipeline.snapshot import ShardEntry, Snapshot, latest, publish
+from pipeline.snapshot import ShardEntry, Snapshot, latest, numbers, publish, read
 from pipeline.stage import PARQUET
 from pipeline.store import Store
 from tests.clustered import F16, pictures, texts
@@ -108,3 +112,36 @@ def _write(store: Store, shard: Shard, number: int, names: dict[str, str]) -> Sh
         for role in digests:
             store.put(scratch / role, names[role])
     return ShardEntry(number, shard.key, rows, digests)
+
+
+def blank(store: Store, uids: Iterable[bytes]) -> None:
+    """Blank samples in all shards of a local store, as `tamis optout apply` does before it turns to the index."""
+    keys = {uid.hex() for uid in uids}
+    for number in numbers(store):
+        for entry in read(store, number).shards:
+            paths = {role: store.local(name) for role, name in shard_files(f"{number:06d}", entry.number).items()}
+            sidecar = paths["parquet"]
+            assert sidecar is not None
+            held = pq.read_table(sidecar, columns=["key"])["key"].to_pylist()
+            rows = [row for row, key in enumerate(held) if key in keys]
+            if rows:
+                with sidecar.open("rb") as source:
+                    blank_table(source, sidecar.with_suffix(".new"), rows, "sidecar")
+                sidecar.with_suffix(".new").replace(sidecar)
+                for role in ("img_emb", "text_emb"):
+                    blank_array(paths[role], rows)  # type: ignore[arg-type]
+
+
+def small_kinds(monkeypatch: pytest.MonkeyPatch, exact_rows: int = 500) -> None:
+    """Let an index of a thousand rows be of the kinds that are for millions."""
+    monkeypatch.setattr(kinds, "EXACT_ROWS", exact_rows)
+    monkeypatch.setattr(measure, "QUESTIONS", 100)
+
+
+KINDS = {
+    "exact": Options(),
+    "fast scan": Options(recall_frac=0.9),
+    "whole vectors": Options(recall_frac=0.995),
+    "bits on disk": Options(memory_bytes=2 * 60_000, recall_frac=0.9),
+}
+"""Options that give each kind for some thousand rows of 32 numbers."""
