@@ -48,7 +48,7 @@ def opened(number: int) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Path:
     """A data set of four sites, a copy of one picture elsewhere, and a page that says noai."""
     base = tmp_path_factory.mktemp("identify")
     crawl = write_crawl(base / "crawl", pictures=PICTURES, sites=4)
@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _add(writer, COPY_URL, "image/jpeg", encoded(opened(COPIED), 80))
         shy = '<html><head><meta name="robots" content="noai"></head><body><img src="/shy.jpg" alt="a shy one"></body></html>'
         _add(writer, "http://shy.example/index.html", "text/html", shy.encode())
-    tamis("ingest", config(base / "run.toml", str(base / "set"), [*crawl, extra]), "--quiet")
+    tamis("ingest", config(base / "run.toml", str(base / "set"), [*crawl, extra]), "--quiet", "--scheduler", scheduler)
     return base / "set"
 
 
