@@ -12,7 +12,7 @@ from torch import nn
 
 from pipeline.errors import InputError
 from train.settings import DecoderConfig, PriorConfig
-from train.tokens import EmbeddingTokens
+from train.exported.tokens import EmbeddingTokens
 
 PIXEL_CHANNELS = 3
 

@@ -66,7 +66,7 @@ def scheduler(objective: Objective, solver: str) -> Any:
         kind = {"v": "v_prediction", "eps": "epsilon"}[objective]
         options = {"prediction_type": kind, "beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
     if solver == "ddim":
-        return diffusers.DDIMScheduler(**options, clip_sample=False, rescale_betas_zero_snr=objective == "v")
+        return diffusers.DDIMScheduler(**options, clip_sample=False)
     made = diffusers.DPMSolverMultistepScheduler if solver == "dpm++" else diffusers.UniPCMultistepScheduler
     return made(num_train_timesteps=_TRAIN_STEPS, solver_order=2, **options)
 
