@@ -22,7 +22,7 @@ def assemble(decoder: Decoder, prior: Prior | None, facts: Mapping[str, Any], va
     from train.exported.sampling import scheduler
 
     clip = facts["clip"]
-    tokens = {f"{name}_tokens": one for name, one in decoder.tokens.items()}
+    tokens: dict[str, Any] = {f"{name}_tokens": one for name, one in decoder.tokens.items()}
     if prior is not None and "image_tokens" in tokens:
         mine, theirs = tokens["image_tokens"].config.embedding_dim, prior.net.config.embedding_dim
         if mine != theirs:
@@ -37,7 +37,9 @@ def assemble(decoder: Decoder, prior: Prior | None, facts: Mapping[str, Any], va
     )  # fmt: skip
 
 
-def export(pipeline: TamisPipeline, facts: Mapping[str, Any], out: Path, *, card: str, clip: Path | None = None) -> None:
+def export(
+    pipeline: TamisPipeline, facts: Mapping[str, Any], out: Path, *, card: str, clip: Path | None = None
+) -> None:
     """Write the folder; `clip` is a local open_clip folder to take along for prompts. InputError when `out` holds something."""
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; name a new folder")

@@ -11,8 +11,8 @@ from diffusers import PixArtTransformer2DModel, PriorTransformer, UNet2DConditio
 from torch import nn
 
 from pipeline.errors import InputError
-from train.settings import DecoderConfig, PriorConfig
 from train.exported.tokens import EmbeddingTokens
+from train.settings import DecoderConfig, PriorConfig
 
 PIXEL_CHANNELS = 3
 

@@ -64,7 +64,7 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         if image_embeds is None and self.image_tokens is not None:
             image_embeds = self.imagine(text_embeds, seeds, prior_steps, prior_guidance_scale)
         how = Sampling(
-            solver or self._solver(), num_inference_steps, guidance_scale, strength if image is not None else 1.0
+            solver or self.default_solver, num_inference_steps, guidance_scale, strength if image is not None else 1.0
         )
         shape = self._shape(height, width)
         start = None if image is None else self._start(image, mask_image, shape, len(given))
@@ -128,7 +128,9 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
             self._clip = model.eval(), open_clip.get_tokenizer(name, **more)
         return self._clip
 
-    def _solver(self) -> str:
+    @property
+    def default_solver(self) -> str:
+        """Return the solver that is taken when none is named."""
         return "heun" if self.config.objective == "flow" else "ddim"
 
     def _shape(self, height: int | None, width: int | None) -> tuple[int, int, int]:
