@@ -12,6 +12,7 @@ import typer
 
 from pipeline.commands import optout, recheck, release
 from pipeline.commands.options import Dataset, Json
+from train import commands as train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
 app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
 recheck.mount(app)
 release.mount(app)
+app.add_typer(train.app, name="train")
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 

@@ -5,7 +5,7 @@ samples, and a loader worker makes whole local batches. So a run is resumed by o
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +35,8 @@ class Batch:
     epoch: int
     slot: torch.Tensor
     """i64[B]: place in the run's sequence of samples, step × global batch + place in it: what randomness is keyed by."""
+    row: torch.Tensor
+    """i64[B]: number of the row in the manifest, -1 where there is none."""
     uid: NDArray[np.bytes_]
     """S16[B]; empty where there is none."""
     pixels: torch.Tensor
@@ -46,6 +48,8 @@ class Batch:
     """f32[B]: 1, or 0 for what must not be learnt from."""
     hidden: int
     """Samples of the share that a tombstone hides."""
+    captions: tuple[str, ...] = ()
+    """Of every sample, empty where nothing is shown; read only when asked for."""
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device."""
@@ -65,6 +69,9 @@ class Batches(Dataset[Batch]):
     rank: int = 0
     world: int = 1
     mirror: bool = True
+    pictures: bool = True
+    """False: `pixels` are u8[B,3,0,0], for models that learn from embeddings alone."""
+    captions: bool = False
     _epochs: dict[int, Epoch] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +82,7 @@ class Batches(Dataset[Batch]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Give a worker process what was asked, without open files."""
-        return Batches, (self.store, self.manifest, self.order, self.rank, self.world, self.mirror)
+        return Batches, tuple(getattr(self, one.name) for one in fields(self) if one.init)
 
     @cached_property
     def _reader(self) -> ShardReader:
@@ -84,6 +91,11 @@ class Batches(Dataset[Batch]):
     @cached_property
     def _watch(self) -> Watch:
         return Watch(self.store, HIDDEN_EVERY_S)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Return the dimensions of the embeddings."""
+        return self._reader.width
 
     def where(self, step: int) -> Slots:
         """Return where the samples of global batch `step` are."""
@@ -106,12 +118,15 @@ class Batches(Dataset[Batch]):
         slot = step * self.order.batch + np.arange(self.rank, self.order.batch, self.world)
         pixels, gone = self._pixels(slots.bucket, shard, row, slot, shown, uid)
         shown = np.setdiff1d(shown, gone)
+        captions = self._captions(shard, row, shown, uid) if self.captions else ()
+        shown = shown if not self.captions else np.array([at for at in shown if captions[at] is not None], np.int64)
         image, text = (self._vectors(which, shard, row, shown) for which in ("img_emb", "text_emb"))
         weight = np.zeros(len(shard), np.float32)
         weight[shown] = 1.0
         return Batch(
-            step, step // self.order.batches, torch.from_numpy(slot), uid, torch.from_numpy(pixels),
-            torch.from_numpy(image), torch.from_numpy(text), torch.from_numpy(weight), len(there) - len(shown),
+            step, step // self.order.batches, torch.from_numpy(slot), torch.from_numpy(self.manifest.number(shard, row)),
+            uid, torch.from_numpy(pixels), torch.from_numpy(image), torch.from_numpy(text), torch.from_numpy(weight),
+            len(there) - len(shown), tuple(one or "" for one in captions),
         )  # fmt: skip
 
     def _pixels(
@@ -119,6 +134,8 @@ class Batches(Dataset[Batch]):
         shown: NDArray[np.int64], uid: NDArray[np.bytes_],
     ) -> tuple[NDArray[np.uint8], list[int]]:  # fmt: skip
         """Return u8[B,3,H,W], zeros where nothing is shown, and which samples were erased while we looked."""
+        if not self.pictures:
+            return np.zeros((len(shard), 3, 0, 0), np.uint8), []
         shape = self.manifest.facts.buckets[bucket]
         pixels = np.zeros((len(shard), 3, shape.height_px, shape.width_px), np.uint8)
         gone = []
@@ -132,6 +149,18 @@ class Batches(Dataset[Batch]):
             picture = fit(decode_stored(data), shape, across, down, self.mirror and turn < 0.5)
             pixels[at] = picture.transpose(2, 0, 1)
         return pixels, gone
+
+    def _captions(
+        self, shard: NDArray[np.int64], row: NDArray[np.int64], shown: NDArray[np.int64], uid: NDArray[np.bytes_]
+    ) -> list[str | None]:
+        """Return every sample's text; None where nothing is shown or it was erased while we looked."""
+        texts: list[str | None] = [None] * len(shard)
+        found = self._reader.captions(shard[shown].tolist(), row[shown].tolist())
+        for at, text in zip(shown.tolist(), found, strict=True):
+            if text is None:
+                self._must_be_hidden(uid[at])
+            texts[at] = text
+        return texts
 
     def _must_be_hidden(self, uid: bytes) -> None:
         named = uid.ljust(16, b"\0")

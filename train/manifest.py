@@ -4,6 +4,7 @@ It is kept in the run's folder and memory-mapped, so that a restart reads nothin
 and the order can be computed when the snapshot's shards have long expired.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from pipeline.pack import ERASED, shard_files
 from pipeline.snapshot import Snapshot
 from pipeline.store import Store
 from train.buckets import NONE, Bucket, nearest
-from train.order import Rows, Shards
+from train.order import Rows, Shards, key, mix
 
 _FILE = "manifest.json"
 
@@ -86,10 +87,29 @@ class Manifest:
         shard = int(np.searchsorted(self._ends, at[0], side="right"))
         return shard, int(at[0] - (self._ends[shard] - self.facts.shards[shard].rows))
 
+    def number(self, shard: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return i64[B]: the numbers of rows in the whole manifest; -1 where the shard is -1."""
+        starts = self._ends - np.array([one.rows for one in self.facts.shards], np.int64)
+        return np.asarray(np.where(shard >= 0, starts[shard] + row, -1), np.int64)
+
+    def split(self, share_frac: float, seed: int) -> tuple["Manifest", "Manifest"]:
+        """Return the rows to train on and those held out: a share of the names, the same whatever else the snapshot holds."""
+        held = mix(np.asarray(self.names), key("held out", seed)) < np.uint64(min(int(share_frac * 2**64), 2**64 - 1))
+        none = np.uint8(NONE)
+        train, rest = (np.where(held == out, none, self.bucket).astype(np.uint8) for out in (True, False))
+        return Manifest(self.facts, self.names, train), Manifest(self.facts, self.names, rest)
+
+    @property
+    def rows_shown(self) -> int:
+        """Return how many rows are in a bucket: an epoch's samples."""
+        return int((self.bucket != NONE).sum())
+
     @property
     def digest(self) -> str:
         """Return what checkpoints name the run's rows by."""
-        return stable_hash([asdict(self.facts), stable_hash(self.names[:: max(1, len(self.names) // 4096)].tolist())])
+        sample = self.names[:: max(1, len(self.names) // 4096)].tolist()
+        rows = hashlib.blake2b(np.ascontiguousarray(self.bucket).tobytes(), digest_size=12).hexdigest()
+        return stable_hash([asdict(self.facts), stable_hash(sample), rows])
 
 
 def name(uid: bytes) -> np.uint64:

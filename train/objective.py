@@ -21,7 +21,7 @@ class Asked:
 
 
 class Objective(Protocol):
-    """Clean samples and noise [B,…], and a chance f64[B] in [0,1) that decides on the time → a question."""
+    """Clean samples and noise [B,…], and a chance f64[B] in [0,1), on the CPU, that decides on the time → a question."""
 
     def ask(self, clean: torch.Tensor, noise: torch.Tensor, chance: torch.Tensor) -> Asked:
         """Return the question."""
@@ -71,7 +71,7 @@ class Ddpm:
     def ask(self, clean: torch.Tensor, noise: torch.Tensor, chance: torch.Tensor) -> Asked:
         """Return the question."""
         time = (chance * TIMES).long().clamp(max=TIMES - 1)
-        kept = self._kept[time.cpu()]
+        kept = self._kept[time]
         alpha, sigma = (_like(one.sqrt().to(clean), clean) for one in (kept, 1 - kept))
         noisy = alpha * clean + sigma * noise
         target = {"eps": lambda: noise, "v": lambda: alpha * noise - sigma * clean, "sample": lambda: clean}

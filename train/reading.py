@@ -43,14 +43,22 @@ class ShardReader:
 
     def pictures(self, shards: Sequence[int], rows: Sequence[int]) -> list[bytes | None]:
         """Return the encoded picture of each (shard, row); None where the tar holds none there any more."""
+        return [_member(sample, 0) for sample in self._samples(shards, rows)]
+
+    def captions(self, shards: Sequence[int], rows: Sequence[int]) -> list[str | None]:
+        """Return the text of each (shard, row), its tar's second member; None where the tar holds none there any more."""
+        found = (_member(sample, 1) for sample in self._samples(shards, rows))
+        return [None if text is None else text.decode() for text in found]
+
+    def _samples(self, shards: Sequence[int], rows: Sequence[int]) -> list[memoryview]:
         spans = []
         for shard, row in zip(shards, rows, strict=True):
             places = self.places(shard)
             start = int(places.offset[row])
             spans.append((shard, start, start + int(places.size_bytes[row])))
         if self.store.is_local:
-            return [_picture(memoryview(self._once("tar", shard, self._map))[a:b]) for shard, a, b in spans]
-        return [_picture(memoryview(piece)) for piece in self._ranges(spans)]
+            return [memoryview(self._once("tar", shard, self._map))[a:b] for shard, a, b in spans]
+        return [memoryview(piece) for piece in self._ranges(spans)]
 
     def vectors(self, shards: Sequence[int], rows: Sequence[int], which: str) -> NDArray[np.float16]:
         """Return the stored vectors f16[N,D] of the rows, `which` being "img_emb" or "text_emb"."""
@@ -110,9 +118,12 @@ class ShardReader:
         return found
 
 
-def _picture(sample: memoryview) -> bytes | None:
-    """Return the first member of a sample, its picture; None where a comment or zeros stand in its place."""
-    if len(sample) < _BLOCK or sample[0] in (0, ord(".")) or bytes(sample[156:157]) not in (b"0", b"\0"):
-        return None
-    size = int(bytes(sample[124:135]), 8)
-    return bytes(sample[_BLOCK : _BLOCK + size])
+def _member(sample: memoryview, number: int) -> bytes | None:
+    """Return a member of a sample, its picture first; None where a comment or zeros stand in its place."""
+    while True:
+        if len(sample) < _BLOCK or sample[0] in (0, ord(".")) or bytes(sample[156:157]) not in (b"0", b"\0"):
+            return None
+        size = int(bytes(sample[124:135]), 8)
+        if number == 0:
+            return bytes(sample[_BLOCK : _BLOCK + size])
+        sample, number = sample[_BLOCK + -(-size // _BLOCK) * _BLOCK :], number - 1
