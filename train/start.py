@@ -7,7 +7,8 @@ import torch
 
 from pipeline.errors import InputError
 from pipeline.store import Store
-from train import checkpoint, ledger, run as runs
+from train import checkpoint, ledger
+from train import run as runs
 from train.data import Batches, same_encoder
 from train.grid import sampler
 from train.loop import Loop, heeded
