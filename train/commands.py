@@ -105,12 +105,63 @@ def _again(
         if not given:
             return None
         return settle(kind, None, None, _over(held.model_dump(mode="json"), given))
-    fresh = settle(kind, preset or "tiny", file, given)
-    return fresh
+    return settle(kind, preset or "tiny", file, given)
 
 
 def _over(held: dict[str, Any], given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {section: {**values, **given.get(section, {})} for section, values in held.items()}
+
+
+@app.command("after-erasure")
+def after_erasure(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run that saw what is hidden or erased now")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the new run; RUN-after-STEP when absent")] = None,
+    steps: Steps = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train again from the newest checkpoint that saw nothing of what was removed since; the old run stays as it is."""
+    from train import checkpoint, start
+    from train.lineage import tainted
+    from train.run import branch, held, open_run, resumed
+
+    old = open_run(run)
+    found = tainted(old)
+    if found is None:
+        print(f"no checkpoint of {run} saw anything that is hidden or erased; there is nothing to do")
+        return
+    clean = found.clean or 0
+    folder = out or run.with_name(f"{run.name}-after-{clean:09d}")
+    stained = [step for step in checkpoint.steps(old.folder) if step > found.first_step]
+    print(
+        f"{found.rows:,} samples that are gone were seen, the first at step {found.first_step:,}; "
+        + (f"goes on from the checkpoint of step {clean:,}" if clean else "no checkpoint is clean: begins anew")
+        + f" in {folder}\nthese saw them, and stay until you remove them:"
+    )
+    for step in stained:
+        print(f"  {old.folder / checkpoint.name(step)}")
+    with held(old):
+        new = branch(old, found.clean, folder)
+    if steps is not None:
+        new = resumed(new, _again(new.config, "decoder", None, None, _options(steps=("optim", steps))), new.store)
+    if not start.train(new, quiet=quiet):
+        raise typer.Exit(130)
+    print(new.folder)
+
+
+@app.command()
+def check(run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder")], as_json: Json = False) -> None:
+    """Compare what a run was really fed, as its ledger has it, with what its order says."""
+    from train import checkpoint, ledger
+    from train.run import open_run
+
+    found = open_run(run)
+    step = checkpoint.last(found.folder) or 0
+    samples = ledger.check(found.folder, found.shown, found.order, step)
+    print(
+        json.dumps({"steps": step, "samples": samples})
+        if as_json
+        else f"{step:,} steps, {samples:,} samples: as the order says"
+    )
 
 
 @app.command("config")

@@ -142,7 +142,7 @@ class Loop:
         lr = lr_at(self.run.config.optim, ahead.step)
         measured = {"loss": loss / weight if weight else 0.0, "gradient_norm": norm, "lr": lr, "hidden": self.skipped}
         self.progress.step(ahead.step + 1, int(weight), **measured)
-        return stop > 0
+        return bool(stop > 0)
 
     def _trouble(self, ahead: Ahead, loss: float, norm: float) -> str:
         bad = (~torch.isfinite(ahead.losses)).cpu().numpy()

@@ -103,4 +103,5 @@ def _quantile(chance: torch.Tensor) -> torch.Tensor:
 
 def losses(found: torch.Tensor, asked: Asked) -> torch.Tensor:
     """Return f32[B]: each sample's mean squared error times its weight."""
-    return asked.weight * (found.float() - asked.target.float()).square().flatten(1).mean(1)
+    mine: torch.Tensor = asked.weight * (found.float() - asked.target.float()).square().flatten(1).mean(1)
+    return mine

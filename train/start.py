@@ -2,12 +2,14 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pipeline.errors import InputError
 from pipeline.store import Store
-from train import checkpoint, ledger, run as runs
+from train import checkpoint, ledger
+from train import run as runs
 from train.data import Batches, same_encoder
 from train.grid import sampler
 from train.loop import Loop, heeded
@@ -66,7 +68,7 @@ def make_task(run: Run, batches: Batches, device: torch.device) -> Task:
 
         assert run.facts.base is not None
         return finetune_task(Path(run.facts.base), run.config, device)
-    make = prior_task if run.facts.kind == "prior" else decoder_task
+    make: Any = prior_task if run.facts.kind == "prior" else decoder_task
     task: DecoderTask | PriorTask = make(run.config, batches.embedding_dim, device)
     if checkpoint.last(run.folder) is None:
         standardise(task.module, *first_embeddings(batches))
@@ -82,6 +84,8 @@ def first_embeddings(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
         there = batch.weight > 0
         found.append((batch.image_emb[there], batch.text_emb[there]))
     image, text = (torch.cat([one[i] for one in found]) for i in (0, 1))
+    sound = torch.isfinite(image).all(1) & torch.isfinite(text).all(1)
+    image, text = image[sound], text[sound]
     if len(image) < 2:
         raise InputError(f"{batches.store.root}: fewer than two samples are left to train on")
     return image, text
