@@ -1,6 +1,5 @@
 """From what a person names to the candidates parts that hold it: by the layouts' sorted hashes, without reading the rest."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 

@@ -11,7 +11,8 @@ from pyroaring import BitMap64
 from pipeline.errors import InvariantError
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
-from tests.tiny import tamis
+from tests import small_dataset
+from tests.train.command import tamis
 from tests.train import tiny_run
 from train import checkpoint, ledger
 from train.data import Batches
@@ -116,16 +117,15 @@ def test_a_ledger_that_differs_from_the_order_is_found_with_the_epoch_and_the_ro
         ledger.check(folder, long_run.shown, long_run.order, 24)
 
 
-def test_the_command_names_checkpoints_and_a_run_that_is_gone_is_said_to_be_unknown(
-    long_run: Run, own: Store, tmp_path: Path
-) -> None:
+def test_the_command_names_checkpoints_and_a_run_that_is_gone_is_said_to_be_unknown(tmp_path: Path) -> None:
+    own = small_dataset.build(tmp_path / "set", shard_samples=10_000).store  # cut as its configuration says
     run = tiny_run.trained(own, tmp_path / "run", "prior", optim={"steps": 6})
     uid = fed(run, 1)[0][0]
-    said = tamis("lineage", own.root, "--uid", uid.hex()).stdout
+    said = tamis("lineage", own.root, "--uid", uid.hex())
     assert f"seen by   {run.folder / checkpoint.name(4)}, first at step 0, 1 times; last clean: none" in said
     assert len(own.names(REGISTER)) == 1
     shutil.move(run.folder, tmp_path / "elsewhere")
-    (sample,) = json.loads(tamis("lineage", own.root, "--uid", uid.hex(), "--json").stdout)["samples"]
+    (sample,) = json.loads(tamis("lineage", own.root, "--uid", uid.hex(), "--json"))["samples"]
     (seen,) = sample["checkpoints"]
     assert (seen["checkpoint"], seen["times"], "no run is there" in seen["unknown"]) == (str(run.folder), None, True)
 
@@ -140,7 +140,7 @@ def test_after_an_erasure_a_new_run_goes_on_from_the_last_clean_checkpoint(own: 
     found = tainted(run)
     assert found is not None
     assert (found.rows, found.first_step, found.clean) == (1, 4, 3)
-    said = tamis("train", "after-erasure", run.folder, "--out", tmp_path / "new", "--quiet").stdout
+    said = tamis("train", "after-erasure", run.folder, "--out", tmp_path / "new", "--quiet")
     assert "1 samples that are gone were seen, the first at step 4; goes on from the checkpoint of step 3" in said
     assert [line.strip()[-9:] for line in said.splitlines() if line.startswith("  ")] == ["000000006", "000000009"]
     new = open_run(tmp_path / "new")
