@@ -64,6 +64,20 @@ def prior(
     _run("prior", dataset, out, preset, config, resume, given, quiet)
 
 
+@app.command()
+def finetune(
+    dataset: Dataset, out: Out,
+    base: Annotated[Path | None, typer.Option("--from", help="Folder of a diffusers pipeline with a U-Net")] = None,
+    config: ConfigFile = None, resume: Resume = False, steps: Steps = None, validation_frac: Validation = None,
+    seed: Seed = None, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Go on training the U-Net of a Stable-Diffusion-style pipeline, with the captions of a data set."""
+    if base is None and not resume:
+        raise typer.BadParameter("name the folder of the pipeline to start from", param_hint="--from")
+    given = _options(steps=("optim", steps), validation_frac=("data", validation_frac), seed=("data", seed))
+    _run("finetune", dataset, out, None, config, resume, given, quiet, None if base is None else str(base.resolve()))
+
+
 def _run(
     kind: "Kind", dataset: str, out: Path, preset: str | None, file: Path | None, resume: bool,
     given: dict[str, dict[str, Any]], quiet: bool, base: str | None = None,
@@ -75,7 +89,9 @@ def _run(
 
     store = Store.open_url(dataset)
     if not resume:
-        run = start.begin(kind, store, _settled(kind, preset or "tiny", file, given), out, base)
+        run = start.begin(
+            kind, store, _settled(kind, preset or ("tiny" if base is None else None), file, given), out, base
+        )
     else:
         run = open_run(out)
         if run.facts.kind != kind:
@@ -105,7 +121,7 @@ def _again(
         if not given:
             return None
         return settle(kind, None, None, _over(held.model_dump(mode="json"), given))
-    return settle(kind, preset or "tiny", file, given)
+    return settle(kind, preset or ("tiny" if kind != "finetune" else None), file, given)
 
 
 def _over(held: dict[str, Any], given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

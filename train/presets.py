@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal
 
-Kind = Literal["decoder", "prior"]
+Kind = Literal["decoder", "prior", "finetune"]
 
 PRESETS: Final[dict[str, dict[Kind, dict[str, Any]]]] = {
     "tiny": {  # minutes on two CPU cores

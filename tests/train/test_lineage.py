@@ -12,8 +12,8 @@ from pipeline.errors import InvariantError
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests import small_dataset
-from tests.train.command import tamis
 from tests.train import tiny_run
+from tests.train.command import tamis
 from train import checkpoint, ledger
 from train.data import Batches
 from train.lineage import Exposure, checkpoints, tainted
