@@ -12,7 +12,7 @@ import typer
 
 from pipeline.commands import optout, recheck, release
 from pipeline.commands.options import Dataset, Json
-from train import commands as train
+from train import commands as training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def _checkpoints(store: "Store", uids: "Sequence[bytes]") -> "dict[bytes, list[d
 app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
 recheck.mount(app)
 release.mount(app, checkpoints=_checkpoints)
-app.add_typer(train.app, name="train")
+app.add_typer(training.app, name="train")
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 

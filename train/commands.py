@@ -199,3 +199,34 @@ def show_config(as_json: Json = False) -> None:
             section = head
         print(f"# {meaning} ({kind})")
         print(f"{leaf} = {json.dumps(default)}" if default is not None else f"# {leaf} =  (absent)")
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """Show the presets: size, pictures shown, and the GPU hours to expect from counted operations."""
+    from train.cost import PEAK_FLOPS, UTILISATION_FRAC, cost
+    from train.presets import PRESETS
+    from train.settings import TrainConfig
+
+    found = []
+    for name, kinds in PRESETS.items():
+        for kind, sections in kinds.items():
+            config = TrainConfig.model_validate(sections)
+            told = cost(kind, config, in_latents=name == "base")
+            found.append(
+                {"preset": name, "kind": kind, "resolution_px": config.data.resolution_px if kind == "decoder" else None,
+                 "steps": config.optim.steps, "batch": config.optim.batch, **vars(told)}
+            )  # fmt: skip
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    print("preset  model    px   parameters  GFLOP/image      images  GPU hours")
+    for row in found:
+        px, size, flops = row["resolution_px"] or "", row["parameters"] / 1e6, row["flops_per_image"] / 1e9
+        print(
+            f"{row['preset']:<7} {row['kind']:<8} {px:>3} {size:>9.1f} M {flops:>12.2f} {row['images'] / 1e6:>9.2f} M"
+            f" {row['gpu_hours']:>10.2f}"
+        )
+    print(
+        f"\nGPU hours: an A100 at {UTILISATION_FRAC:.0%} of {PEAK_FLOPS / 1e12:.0f} TFLOP/s, with 768-d embeddings; `tiny` needs none"
+    )

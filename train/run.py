@@ -17,7 +17,7 @@ from pipeline.ids import stable_hash
 from pipeline.lock import hold
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
-from train import latents, manifest
+from train import checkpoint, latents, ledger, manifest
 from train.buckets import buckets
 from train.manifest import Manifest
 from train.order import Order
@@ -169,8 +169,6 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 def branch(run: Run, step: int | None, folder: Path) -> Run:
     """Make another run of the same rows that begins where this one was at a checkpoint, or at its start where None."""
-    from train import checkpoint, ledger  # they name runs' files, not runs
-
     if (folder / _FILE).exists():
         raise InputError(f"{folder}: there is a run here already; name another folder with --out")
     parents = [f"{run.facts.id}@{step or 0}"]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.errors import InputError
+from pipeline.pack import shard_files
 from pipeline.store import Store
 from train import checkpoint, ledger
 from train import run as runs
@@ -40,6 +41,8 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
     if world.first:
         runs.register(run)
         checkpoint.sweep(run.folder)
+        Store(str(run.folder)).sweep()
+        _must_be_there(run)
     world.wait()
     at = checkpoint.last(run.folder)
     batches = Batches(
@@ -59,6 +62,16 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
         ledger.drop_after(run.folder, at or 0)
     with heeded(loop.stop), progress:
         return loop.go()
+
+
+def _must_be_there(run: Run) -> None:
+    facts = run.rows.facts
+    tar = shard_files(f"{facts.snapshot:06d}", facts.shards[0].number)["tar"]
+    if not run.store.exists(tar):
+        raise InputError(
+            f"{run.store.uri(tar)} is gone: the shards of snapshot {facts.snapshot:06d}, which this run trains on, have expired "
+            "(pack.keep_snapshots says how many stay). Start a new run on the newest snapshot"
+        )
 
 
 def make_task(run: Run, batches: Batches, device: torch.device) -> Task:

@@ -172,6 +172,22 @@ def test_a_hidden_row_has_no_part_in_the_gradient_and_is_counted(own: Store, tmp
     assert [list(segment.skips) for segment in ledger.read(run.folder)] == [[2]]
 
 
+def test_a_row_that_is_hidden_while_its_batch_waits_weighs_nothing_when_it_is_used(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.begun(own, tmp_path / "run", optim={"steps": 1})
+    batch = make_batches(run)[0]
+    gone = bytes(batch.uid[4]).ljust(16, b"\0")
+    after = loop.without(batch, frozenset([gone, b"x" * 16]))
+    assert (after.weight.tolist(), after.hidden) == ([1, 1, 1, 1, 0, 1, 1, 1], 1)
+    assert loop.without(batch, frozenset()) is batch
+
+
+def test_a_snapshot_whose_shards_have_expired_is_said_so(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.begun(own, tmp_path / "run")
+    own.delete_folder("shards/000001")
+    with pytest.raises(InputError, match="have expired"):
+        train(run, quiet=True)
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_sample(
     pictures: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

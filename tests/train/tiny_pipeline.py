@@ -31,6 +31,7 @@ def make(folder: Path) -> Path:
         max_position_embeddings=12, bos_token_id=len(names) - 2, eos_token_id=len(names) - 1, pad_token_id=len(names) - 1,
     )  # fmt: skip
     autoencoder = vae()
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", steps_offset=1, clip_sample=False)
     torch.manual_seed(1)
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
@@ -38,7 +39,7 @@ def make(folder: Path) -> Path:
         cross_attention_dim=8, attention_head_dim=4,
     )  # fmt: skip
     pipeline = StableDiffusionPipeline(
-        autoencoder, CLIPTextModel(text), tokenizer, unet, DDIMScheduler(beta_schedule="scaled_linear"), None, None,
+        autoencoder, CLIPTextModel(text), tokenizer, unet, scheduler, None, None,
         requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder / "pipeline")

@@ -23,7 +23,9 @@ TINY: dict[str, dict[str, Any]] = {
 
 def config(kind: Kind = "decoder", **sections: dict[str, Any]) -> TrainConfig:
     """Return the tiny configuration with some keys changed."""
-    return settle(kind, None, None, {name: {**TINY[name], **sections.get(name, {})} for name in {**TINY, **sections}})
+    return settle(
+        kind, None, None, {name: {**TINY.get(name, {}), **sections.get(name, {})} for name in {**TINY, **sections}}
+    )
 
 
 def begun(store: Store, folder: Path, kind: Kind = "decoder", **sections: dict[str, Any]) -> Run:
