@@ -210,7 +210,7 @@ def without(batch: Batch, hidden: frozenset[bytes]) -> Batch:
     if not gone:
         return batch
     weight = batch.weight.clone()
-    weight[gone] = 0.0
+    weight[torch.from_numpy(np.array(gone, np.int64))] = 0.0
     return replace(batch, weight=weight, hidden=batch.hidden + len(gone))
 
 

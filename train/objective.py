@@ -100,7 +100,8 @@ def _like(per_sample: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 
 def _quantile(chance: torch.Tensor) -> torch.Tensor:
     """Return the standard normal's quantiles, finite at 0 too."""
-    return torch.special.ndtri(chance.clamp(min=2.0**-53, max=1 - 2.0**-53))
+    found: torch.Tensor = torch.special.ndtri(chance.clamp(min=2.0**-53, max=1 - 2.0**-53))
+    return found
 
 
 def losses(found: torch.Tensor, asked: Asked) -> torch.Tensor:

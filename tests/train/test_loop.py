@@ -21,9 +21,11 @@ from tests.train import tiny_run
 from train import checkpoint, ledger, loop
 from train.data import Batch, Batches
 from train.draws import Draws
-from train.progress import METRICS
+from train.presets import Kind
+from train.progress import METRICS, Progress
 from train.run import Run, open_run
 from train.start import make_task, train
+from train.world import World
 
 
 def weights(run: Run, step: int, which: str = "ema") -> dict[str, torch.Tensor]:
@@ -53,10 +55,10 @@ def started(run: Run, *, processes: int = 1) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("kind", ["decoder", "prior"])
-def test_a_run_learns_and_tells_what_it_measured(pictures: Store, tmp_path: Path, kind: str) -> None:
+def test_a_run_learns_and_tells_what_it_measured(pictures: Store, tmp_path: Path, kind: Kind) -> None:
     run = tiny_run.trained(
         pictures, tmp_path / "run", kind, optim={"steps": 60}, run={"checkpoint_steps": 60, "sample_steps": 60}
-    )  # type: ignore[arg-type]
+    )
     losses, validation = metrics(run, "loss"), metrics(run, "validation_loss")
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
     assert len(losses) == 60
@@ -161,7 +163,7 @@ def test_a_hidden_row_has_no_part_in_the_gradient_and_is_counted(own: Store, tmp
         going = loop.Loop(run, task, alone(), source, quiet(run))
         task.module.zero_grad()
         losses = task.losses(task.module, Batch(**{**vars(batch), "pixels": other}), Draws(0, batch.slot.tolist()))
-        torch.where(batch.weight > 0, losses * batch.weight, 0.0).sum().backward()
+        torch.where(batch.weight > 0, losses * batch.weight, 0.0).sum().backward()  # type: ignore[no-untyped-call]
         found.append([one.grad.clone() for one in task.module.parameters() if one.grad is not None])
     assert found[0]
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
@@ -222,12 +224,12 @@ def make_batches(run: Run) -> Batches:
     return Batches(run.store, run.shown, run.order, pictures=run.facts.kind != "prior")
 
 
-def alone() -> loop.World:
-    return loop.World(0, 1, torch.device("cpu"))
+def alone() -> World:
+    return World(0, 1, torch.device("cpu"))
 
 
-def quiet(run: Run) -> loop.Progress:
-    class Silent(loop.Progress):
+def quiet(run: Run) -> Progress:
+    class Silent(Progress):
         def note(self, step: int, **measured: object) -> None:
             pass
 

@@ -42,7 +42,7 @@ def test_min_snr_weights_are_those_of_the_paper() -> None:
     clean, noise = samples()
     kept = DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2").alphas_cumprod
     for predict in ("eps", "v"):
-        asked = Ddpm(predict, 5.0).ask(clean, noise, CHANCE)  # type: ignore[arg-type]
+        asked = Ddpm(predict, 5.0).ask(clean, noise, CHANCE)
         snr = (kept / (1 - kept))[asked.time.long()]
         below = snr if predict == "eps" else snr + 1
         assert torch.allclose(asked.weight, torch.minimum(snr, torch.tensor(5.0)) / below, rtol=1e-4)
