@@ -12,7 +12,7 @@ import typer
 
 from pipeline.commands import optout, recheck, release
 from pipeline.commands.options import Dataset, Json
-from train import commands as train
+from train import commands as training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +38,16 @@ def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
     return erase(store, uids)
 
 
+def _checkpoints(store: "Store", uids: "Sequence[bytes]") -> "dict[bytes, list[dict[str, Any]]]":
+    from train.lineage import checkpoints
+
+    return checkpoints(store, uids)
+
+
 app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
 recheck.mount(app)
-release.mount(app)
-app.add_typer(train.app, name="train")
+release.mount(app, checkpoints=_checkpoints)
+app.add_typer(training.app, name="train")
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 

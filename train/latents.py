@@ -54,7 +54,8 @@ class Latents:
         posterior = self.vae.encode(pixels).latent_dist
         drawn: torch.Tensor = posterior.mean + posterior.std * noise
         shift = self.vae.config.shift_factor or 0.0
-        return (drawn - shift) * self.vae.config.scaling_factor
+        scaled: torch.Tensor = (drawn - shift) * self.vae.config.scaling_factor
+        return scaled
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

@@ -4,19 +4,21 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.errors import TamisError
+from pipeline.tombstones import Watch
 from train import checkpoint, ledger, order
 from train.checkpoint import Cursor
-from train.data import Batch, Batches, loader
+from train.data import HIDDEN_EVERY_S, Batch, Batches, loader
 from train.draws import Draws
 from train.ledger import Segment
 from train.optim import Averaged, adamw, lr_at, trained
@@ -60,6 +62,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         config = self.run.config
+        self._watch = Watch(self.run.store, HIDDEN_EVERY_S)
         self.optimizer = adamw(self.task.module, config.optim)
         self.average = Averaged.of(self.task.module, config.optim.ema_decay)
         self.validation = Validation.of(self.run, self.task, self.world, self.batches.captions)
@@ -86,7 +89,8 @@ class Loop:
         self.segment = Segment(self.step, self.step)
         ahead: Ahead | None = None
         self.task.module.train()
-        for batch in loader(self.batches, self.step, last, config.workers):
+        for made in loader(self.batches, self.step, last, config.workers):
+            batch = without(made, self._watch.hidden())  # it may have been made some batches ago
             now = self._step(batch)
             stopped = ahead is not None and self._look(ahead)
             ahead, self.step = now, batch.step + 1
@@ -142,7 +146,7 @@ class Loop:
         lr = lr_at(self.run.config.optim, ahead.step)
         measured = {"loss": loss / weight if weight else 0.0, "gradient_norm": norm, "lr": lr, "hidden": self.skipped}
         self.progress.step(ahead.step + 1, int(weight), **measured)
-        return stop > 0
+        return bool(stop > 0)
 
     def _trouble(self, ahead: Ahead, loss: float, norm: float) -> str:
         bad = (~torch.isfinite(ahead.losses)).cpu().numpy()
@@ -197,6 +201,17 @@ class Loop:
             run.config.digest(), _version(), run.rows.facts.clip, self.images_seen, self.skipped, self.average.steps,
             self.judged.get("validation_loss"), run.facts.parents,
         )  # fmt: skip
+
+
+def without(batch: Batch, hidden: frozenset[bytes]) -> Batch:
+    """Return a batch in which hidden samples weigh nothing."""
+    shown = np.flatnonzero(batch.weight.numpy() > 0)
+    gone = [at for at in shown if bytes(batch.uid[at]).ljust(16, b"\0") in hidden]
+    if not gone:
+        return batch
+    weight = batch.weight.clone()
+    weight[torch.from_numpy(np.array(gone, np.int64))] = 0.0
+    return replace(batch, weight=weight, hidden=batch.hidden + len(gone))
 
 
 def part(batch: Batch, mine: slice) -> Batch:

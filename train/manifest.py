@@ -82,10 +82,14 @@ class Manifest:
     def find(self, uid: bytes) -> tuple[int, int] | None:
         """Return (shard, row) of a uid, or None where the run does not have it."""
         at = np.flatnonzero(self.names == name(uid))
-        if not len(at) or self.bucket[at[0]] == NONE:
+        return self.place_of(int(at[0])) if len(at) else None
+
+    def place_of(self, number: int) -> tuple[int, int] | None:
+        """Return (shard, row) of a row by its number in the whole, or None where it is in no bucket."""
+        if self.bucket[number] == NONE:
             return None
-        shard = int(np.searchsorted(self._ends, at[0], side="right"))
-        return shard, int(at[0] - (self._ends[shard] - self.facts.shards[shard].rows))
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        return shard, int(number - (self._ends[shard] - self.facts.shards[shard].rows))
 
     def number(self, shard: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return i64[B]: the numbers of rows in the whole manifest; -1 where the shard is -1."""

@@ -135,12 +135,10 @@ def load(folder: Path) -> Decoder | Prior:
     kinds: dict[str, Any] = {
         "transformer": PixArtTransformer2DModel, "unet": UNet2DConditionModel, "prior": PriorTransformer,
     }  # fmt: skip
-    for name, kind in kinds.items():
-        if (folder / name / "config.json").is_file():
-            break
-    else:
+    name = next((one for one in kinds if (folder / one / "config.json").is_file()), None)
+    if name is None:
         raise InputError(f"{folder}: no model here (none of {', '.join(kinds)}); name a checkpoint of `tamis train`")
-    net = kind.from_pretrained(folder / name, use_safetensors=True)
+    net = kinds[name].from_pretrained(folder / name, use_safetensors=True)
     tokens = {
         one: EmbeddingTokens.from_pretrained(folder / f"{one}_tokens", use_safetensors=True)
         for one in ("image", "text")

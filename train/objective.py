@@ -1,6 +1,7 @@
 """What a model is asked: how a picture is disturbed at a time, what is to be predicted, and how much an answer counts."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal, Protocol
 
@@ -59,13 +60,14 @@ class Ddpm:
 
     predict: Literal["eps", "v", "sample"]
     min_snr: float = 5.0
-    schedule: str = "squaredcos_cap_v2"
+    schedule: Mapping[str, Any] = field(default_factory=lambda: {"beta_schedule": "squaredcos_cap_v2"})
+    """What diffusers' schedulers call `beta_schedule` and so on."""
 
     @cached_property
     def _kept(self) -> torch.Tensor:
         from diffusers import DDPMScheduler
 
-        kept: torch.Tensor = DDPMScheduler(TIMES, beta_schedule=self.schedule).alphas_cumprod
+        kept: torch.Tensor = DDPMScheduler(TIMES, **self.schedule).alphas_cumprod
         return kept.double()
 
     def ask(self, clean: torch.Tensor, noise: torch.Tensor, chance: torch.Tensor) -> Asked:
@@ -87,7 +89,7 @@ class Ddpm:
         """Return DDIM's, that of the prior with its bound on embeddings left off."""
         names = {"eps": "epsilon", "v": "v_prediction", "sample": "sample"}
         return "DDIMScheduler", {
-            "num_train_timesteps": TIMES, "beta_schedule": self.schedule, "prediction_type": names[self.predict],
+            "num_train_timesteps": TIMES, **self.schedule, "prediction_type": names[self.predict],
             "clip_sample": self.predict != "sample", "set_alpha_to_one": True, "timestep_spacing": "trailing",
         }  # fmt: skip
 
@@ -98,9 +100,11 @@ def _like(per_sample: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 
 def _quantile(chance: torch.Tensor) -> torch.Tensor:
     """Return the standard normal's quantiles, finite at 0 too."""
-    return torch.special.ndtri(chance.clamp(min=2.0**-53, max=1 - 2.0**-53))
+    found: torch.Tensor = torch.special.ndtri(chance.clamp(min=2.0**-53, max=1 - 2.0**-53))
+    return found
 
 
 def losses(found: torch.Tensor, asked: Asked) -> torch.Tensor:
     """Return f32[B]: each sample's mean squared error times its weight."""
-    return asked.weight * (found.float() - asked.target.float()).square().flatten(1).mean(1)
+    mine: torch.Tensor = asked.weight * (found.float() - asked.target.float()).square().flatten(1).mean(1)
+    return mine

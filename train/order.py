@@ -8,7 +8,7 @@ names, never by a library's random generator: the same order in every version of
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -92,6 +92,7 @@ class Epoch:
 
     order: Order
     number: int
+    _streams: dict[tuple[int, int], tuple[I64, I64]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def shard_order(self) -> I64:
@@ -146,7 +147,14 @@ class Epoch:
         return Slots(bucket, shard, row)
 
     def stream(self, window: int, bucket: int, rows: Callable[[int], Rows]) -> tuple[I64, I64]:
-        """Return the (shard, row) of a window's rows of one bucket, in their order."""
+        """Return the (shard, row) of a window's rows of one bucket, in their order; those of the last windows are at hand."""
+        if (window, bucket) not in self._streams:
+            while len(self._streams) >= 2 * self.order.shards.counts.shape[1]:
+                self._streams.pop(next(iter(self._streams)))
+            self._streams[window, bucket] = self._sorted(window, bucket, rows)
+        return self._streams[window, bucket]
+
+    def _sorted(self, window: int, bucket: int, rows: Callable[[int], Rows]) -> tuple[I64, I64]:
         size = self.order.window
         shards: list[Any] = []
         numbers: list[Any] = []

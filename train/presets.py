@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal
 
-Kind = Literal["decoder", "prior"]
+Kind = Literal["decoder", "prior", "finetune"]
 
 PRESETS: Final[dict[str, dict[Kind, dict[str, Any]]]] = {
     "tiny": {  # minutes on two CPU cores
@@ -17,7 +17,7 @@ PRESETS: Final[dict[str, dict[Kind, dict[str, Any]]]] = {
             "data": {"resolution_px": 32},
         },
     },
-    "small": {  # a day of one GPU, pixels
+    "small": {  # hours of one GPU, pixels
         "decoder": {
             "decoder": {"heads": 6, "head_width": 64, "layers": 12, "patch_px": 4},
             "optim": {"steps": 200_000, "batch": 256, "lr": 3e-4, "warmup_steps": 1_000, "ema_decay": 0.9999},
@@ -31,7 +31,7 @@ PRESETS: Final[dict[str, dict[Kind, dict[str, Any]]]] = {
             "run": {"workers": 4, "checkpoint_steps": 2_000, "keep_steps": 20_000},
         },
     },
-    "base": {  # a week of eight GPUs' spare time, latents of 256 px
+    "base": {  # a week of one GPU, or a day of eight, latents of 256 px
         "decoder": {
             "decoder": {"heads": 12, "head_width": 64, "layers": 12, "patch_px": 2, "tokens": 16},
             "optim": {"steps": 400_000, "batch": 1_024, "lr": 2e-4, "warmup_steps": 2_000, "ema_decay": 0.9999},

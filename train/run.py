@@ -11,12 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.clip_spec import file_sha256
 from pipeline.errors import ConfigError, DatasetBusy, FormatError, InputError
 from pipeline.ids import stable_hash
 from pipeline.lock import hold
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
-from train import latents, manifest
+from train import checkpoint, latents, ledger, manifest
 from train.buckets import buckets
 from train.manifest import Manifest
 from train.order import Order
@@ -92,10 +93,20 @@ def create(kind: str, store: Store, config: TrainConfig, folder: Path, base: str
         raise ConfigError(
             f"data.resolution_px: {side} is no multiple of {multiple}, the pixels that one patch or cell covers"
         )
+    parents = [f"{base} ({_weights(Path(base))})"] if base is not None else []
     shapes = buckets(side, multiple_px=multiple, max_aspect=config.data.max_aspect)
     rows = manifest.make(store, require_latest(store), shapes)
-    facts = Facts(uuid.uuid4().hex[:16], kind, store.root, rows.facts.snapshot, config.model_dump(mode="json"), base)
+    about = (uuid.uuid4().hex[:16], kind, store.root, rows.facts.snapshot, config.model_dump(mode="json"))
+    facts = Facts(*about, base=base, parents=parents)
     return _write(Run(folder.resolve(), facts, rows))
+
+
+def _weights(base: Path) -> str:
+    """Return the digest of the U-Net that is fine-tuned; what its makers showed it is unknown."""
+    files = sorted((base / "unet").glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{base}: no diffusers pipeline with a U-Net in safetensors here; `--from` names its folder")
+    return "unet " + stable_hash([file_sha256(path) for path in files])
 
 
 def _multiple(kind: str, config: TrainConfig, base: str | None) -> int:
@@ -158,8 +169,6 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 def branch(run: Run, step: int | None, folder: Path) -> Run:
     """Make another run of the same rows that begins where this one was at a checkpoint, or at its start where None."""
-    from train import checkpoint, ledger  # they name runs' files, not runs
-
     if (folder / _FILE).exists():
         raise InputError(f"{folder}: there is a run here already; name another folder with --out")
     parents = [f"{run.facts.id}@{step or 0}"]

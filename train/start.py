@@ -2,10 +2,12 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pipeline.errors import InputError
+from pipeline.pack import shard_files
 from pipeline.store import Store
 from train import checkpoint, ledger
 from train import run as runs
@@ -39,6 +41,8 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
     if world.first:
         runs.register(run)
         checkpoint.sweep(run.folder)
+        Store(str(run.folder)).sweep()
+        _must_be_there(run)
     world.wait()
     at = checkpoint.last(run.folder)
     batches = Batches(
@@ -60,6 +64,16 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
         return loop.go()
 
 
+def _must_be_there(run: Run) -> None:
+    facts = run.rows.facts
+    tar = shard_files(f"{facts.snapshot:06d}", facts.shards[0].number)["tar"]
+    if not run.store.exists(tar):
+        raise InputError(
+            f"{run.store.uri(tar)} is gone: the shards of snapshot {facts.snapshot:06d}, which this run trains on, have expired "
+            "(pack.keep_snapshots says how many stay). Start a new run on the newest snapshot"
+        )
+
+
 def make_task(run: Run, batches: Batches, device: torch.device) -> Task:
     """Make what a run trains, with the weights it starts from."""
     if run.facts.kind == "finetune":
@@ -67,7 +81,7 @@ def make_task(run: Run, batches: Batches, device: torch.device) -> Task:
 
         assert run.facts.base is not None
         return finetune_task(Path(run.facts.base), run.config, device)
-    make = prior_task if run.facts.kind == "prior" else decoder_task
+    make: Any = prior_task if run.facts.kind == "prior" else decoder_task
     task: DecoderTask | PriorTask = make(run.config, batches.embedding_dim, device)
     if checkpoint.last(run.folder) is None:
         standardise(task.module, *first_embeddings(batches))
@@ -83,6 +97,8 @@ def first_embeddings(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
         there = batch.weight > 0
         found.append((batch.image_emb[there], batch.text_emb[there]))
     image, text = (torch.cat([one[i] for one in found]) for i in (0, 1))
+    sound = torch.isfinite(image).all(1) & torch.isfinite(text).all(1)
+    image, text = image[sound], text[sound]
     if len(image) < 2:
         raise InputError(f"{batches.store.root}: fewer than two samples are left to train on")
     return image, text

@@ -130,7 +130,9 @@ def disturbed(embedding: torch.Tensor, length: float, draws: Draws, name: str) -
     if length == 0:
         return embedding
     noise = draws.normal(f"condition {name}", embedding.shape[1]).to(embedding) * (length / embedding.shape[1] ** 0.5)
-    return nn.functional.normalize(embedding + noise, dim=-1) * (embedding.norm(dim=-1, keepdim=True) > 0)
+    moved: torch.Tensor = nn.functional.normalize(embedding + noise, dim=-1)
+    kept: torch.Tensor = moved * (embedding.norm(dim=-1, keepdim=True) > 0)
+    return kept
 
 
 def _save_scheduler(objective: Objective, folder: Path) -> None:

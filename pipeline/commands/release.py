@@ -1,42 +1,51 @@
 """Who has what: lineage of a sample, the register of releases, notices to recipients, and the papers of the law."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.commands.options import Dataset, Json, RegistryUrl, opened
 
+if TYPE_CHECKING:
+    from pipeline.disclosure.lineage import Checkpoints
 
-def lineage(
-    dataset: Dataset,
-    url: Annotated[str | None, typer.Option(help="The picture's address")] = None,
-    uid: Annotated[str | None, typer.Option(help="The sample's name (32 hex digits)")] = None,
-    request: Annotated[str | None, typer.Option(help="A request: all that it means")] = None,
-    sha256: Annotated[
-        str | None, typer.Option(help="SHA-256 of the picture's file; reads that column of every fetch")
-    ] = None,
-    most: Annotated[int, typer.Option(min=1, help="Samples told in full")] = 100,
-    registry_url: RegistryUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Tell where a sample is or was: parts, shards, snapshots, index, releases, checkpoints, removals."""
-    from pipeline.disclosure.lineage import lineage as trace
-    from pipeline.disclosure.lineage import registry_of
-    from pipeline.store import Store
 
-    given = {"url": url, "uid": uid, "request": request, "sha256": sha256}
-    asked = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(asked) != 1:
-        raise typer.BadParameter("give exactly one of --url, --uid, --request, --sha256")
-    store = Store.open_url(dataset)
-    found = trace(store, *asked[0], registry_of(store, registry_url), most).to_json()
-    if as_json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-        return
-    for line in _told(found):
-        print(line)
+def _lineage(checkpoints: "Checkpoints | None") -> Callable[..., None]:
+    """Return the command; `checkpoints` tells which trained models saw a sample, and is not known here (the trainer)."""
+
+    def lineage(
+        dataset: Dataset,
+        url: Annotated[str | None, typer.Option(help="The picture's address")] = None,
+        uid: Annotated[str | None, typer.Option(help="The sample's name (32 hex digits)")] = None,
+        request: Annotated[str | None, typer.Option(help="A request: all that it means")] = None,
+        sha256: Annotated[
+            str | None, typer.Option(help="SHA-256 of the picture's file; reads that column of every fetch")
+        ] = None,
+        most: Annotated[int, typer.Option(min=1, help="Samples told in full")] = 100,
+        registry_url: RegistryUrl = None,
+        as_json: Json = False,
+    ) -> None:
+        """Tell where a sample is or was: parts, shards, snapshots, index, releases, checkpoints, removals."""
+        from pipeline.disclosure.lineage import lineage as trace
+        from pipeline.disclosure.lineage import registry_of
+        from pipeline.store import Store
+
+        given = {"url": url, "uid": uid, "request": request, "sha256": sha256}
+        asked = [(kind, value) for kind, value in given.items() if value is not None]
+        if len(asked) != 1:
+            raise typer.BadParameter("give exactly one of --url, --uid, --request, --sha256")
+        store = Store.open_url(dataset)
+        found = trace(store, *asked[0], registry_of(store, registry_url), most, checkpoints).to_json()
+        if as_json:
+            print(json.dumps(found, indent=1, ensure_ascii=False))
+            return
+        for line in _told(found):
+            print(line)
+
+    return lineage
 
 
 def _told(found: dict[str, Any]) -> list[str]:
@@ -61,10 +70,7 @@ def _told(found: dict[str, Any]) -> list[str]:
             f"  release   {made['release']} (snapshot {made['snapshot']}) to {made['recipient']}"
             for made in sample["releases"]
         ]
-        lines += [
-            f"  seen by   {seen['checkpoint']} from step {seen['first_step']:,}, {seen['times']} times"
-            for seen in sample["checkpoints"]
-        ]
+        lines += [f"  seen by   {_checkpoint(seen)}" for seen in sample["checkpoints"]]
         lines += [
             f"  tombstone {stone['file']}, {stone['request']}{', lifted' if stone['lifted'] else ''}"
             for stone in sample["tombstones"]
@@ -73,6 +79,16 @@ def _told(found: dict[str, Any]) -> list[str]:
     if found["more"]:
         lines += ["", f"and {found['more']:,} more; --most tells more of them"]
     return [*lines, "", f"read {found['read']['files']:,} files, {found['read']['rows']:,} rows"]
+
+
+def _checkpoint(seen: dict[str, Any]) -> str:
+    if "unknown" in seen:
+        return f"perhaps {seen['checkpoint']}: {seen['unknown']}"
+    how = f"its copy {seen['copy']}, " if "copy" in seen else ""
+    clean = seen["last_clean"] or "none, train from the start"
+    return (
+        f"{seen['checkpoint']}, {how}first at step {seen['first_step']:,}, {seen['times']:,} times; last clean: {clean}"
+    )
 
 
 def _snapshot(place: dict[str, Any]) -> str:
@@ -216,7 +232,7 @@ def disclose(
         print("missing in the configuration: " + ", ".join(absent))
 
 
-def mount(app: typer.Typer) -> None:
-    """Add the commands."""
-    for verb in (lineage, release, releases, notices, disclose):
+def mount(app: typer.Typer, checkpoints: "Checkpoints | None" = None) -> None:
+    """Add the commands; `checkpoints` tells which trained models saw a sample."""
+    for verb in (_lineage(checkpoints), release, releases, notices, disclose):
         app.command()(verb)

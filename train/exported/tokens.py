@@ -13,7 +13,7 @@ class EmbeddingTokens(ModelMixin, ConfigMixin):  # type: ignore[misc]
     training rows' mean and deviation first: what tells two pictures apart is then as large as what they share.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, embedding_dim: int, tokens: int, width: int, hidden: int | None = None):
         super().__init__()
         self.register_buffer("mean", torch.zeros(embedding_dim))
@@ -26,16 +26,18 @@ class EmbeddingTokens(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def standard(self, embedding: torch.Tensor) -> torch.Tensor:
         """Return vectors with mean 0 and deviation 1 in every dimension, as over the training rows."""
-        return (embedding - self.mean) / self.deviation
+        made: torch.Tensor = (embedding - self.mean) / self.deviation
+        return made
 
     def unit(self, standard: torch.Tensor) -> torch.Tensor:
         """Return the unit vectors that standard ones stand for: the inverse of `standard`."""
-        return nn.functional.normalize(standard * self.deviation + self.mean, dim=-1)
+        made: torch.Tensor = nn.functional.normalize(standard * self.deviation + self.mean, dim=-1)
+        return made
 
     def forward(self, embedding: torch.Tensor, said: torch.Tensor | None = None) -> torch.Tensor:
         """Return the tokens; where bool[B] `said` is false, those of no condition."""
         hidden = nn.functional.gelu(self.first(self.standard(embedding)))
-        tokens = self.norm(self.second(hidden).unflatten(-1, self.null.shape[1:]))
+        tokens: torch.Tensor = self.norm(self.second(hidden).unflatten(-1, self.null.shape[1:]))
         if said is None:
             return tokens
         return torch.where(said[:, None, None], tokens, self.null.to(tokens.dtype))
