@@ -13,10 +13,10 @@ from tests.train import tiny_pipeline, tiny_run
 from train import checkpoint, models
 from train.cost import cost
 from train.draws import Draws
+from train.exported.tokens import EmbeddingTokens
 from train.run import Run
 from train.settings import settle
 from train.tasks import disturbed
-from train.tokens import EmbeddingTokens
 
 SHORT: dict[str, dict[str, Any]] = {"optim": {"steps": 2}, "run": {"checkpoint_steps": 2, "sample_steps": 2}}
 
