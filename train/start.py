@@ -53,6 +53,7 @@ def _alone(run: Run, world: World, quiet: bool) -> bool:
 def _train(run: Run, world: World, quiet: bool) -> bool:
     store = run.store
     if world.first:
+        runs.keep(run)  # how it is run may have changed
         runs.register(run)
         checkpoint.sweep(run.folder)
         Store(str(run.folder)).sweep()
