@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands import optout, recheck, release
+from index import commands, commands_search, commands_serve
+from pipeline.commands import dedup, optout, recheck, release
 from pipeline.commands.options import Dataset, Json
 from train import commands as training
 
@@ -43,11 +44,6 @@ def _checkpoints(store: "Store", uids: "Sequence[bytes]") -> "dict[bytes, list[d
 
     return checkpoints(store, uids)
 
-
-app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
-recheck.mount(app)
-release.mount(app, checkpoints=_checkpoints)
-app.add_typer(training.app, name="train")
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
 
@@ -96,12 +92,12 @@ def run_ingest(config: "Config", *, retry_transient: bool = False, quiet: bool =
 
 
 def _build_index(run: "Run", snapshot: "Snapshot") -> None:
-    from index.build import build
+    from index.sync import sync
 
     if snapshot.rows == 0:
         return
     with run.progress.step("index"):
-        run.engine.one(build, run.store, snapshot)
+        sync(run.store, snapshot, engine=run.engine)
 
 
 def _print_outcome(dataset: str, snapshot: "Snapshot") -> None:
@@ -159,45 +155,6 @@ def verify(dataset: Dataset, as_json: Json = False) -> None:
         print("everything is as promised" if not findings.problems else f"{len(findings.problems)} problems")
     if findings.problems:
         raise typer.Exit(3)
-
-
-@app.command()
-def search(
-    dataset: Dataset,
-    text: Annotated[str | None, typer.Option(help="Find pictures that fit this text")] = None,
-    image: Annotated[Path | None, typer.Option(help="Find pictures like this file")] = None,
-    url: Annotated[str | None, typer.Option(help="Find pictures like the one of this URL")] = None,
-    uid: Annotated[str | None, typer.Option(help="Find pictures like this sample")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many")] = 10,
-    html: Annotated[Path | None, typer.Option(help="Write a page with the pictures")] = None,
-    as_json: Json = False,
-) -> None:
-    """Find the nearest pictures by text, picture, URL or uid."""
-    from index.search import Searcher
-    from index.search import as_json as plain
-    from pipeline.store import Store
-
-    asked = [
-        (name, value)
-        for name, value in (("text", text), ("image", image), ("url", url), ("uid", uid))
-        if value is not None
-    ]
-    if len(asked) != 1:
-        raise typer.BadParameter("give exactly one of --text, --image, --url, --uid")
-    searcher = Searcher(Store.open_url(dataset))
-    name, value = asked[0]
-    hits = getattr(searcher, f"by_{name}")(value, k)
-    if html is not None:
-        from index.page import write_page
-
-        name = dataset.rstrip("/").rsplit("/", 1)[-1]
-        write_page(html, str(value), hits, f"{name} · snapshot {searcher.snapshot.folder}")
-        print(f"wrote {html}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(plain(hits), ensure_ascii=False, indent=1))
-    elif html is None:
-        for hit in hits:
-            print(f"{hit.cos:6.3f}  {hit.uid}  {hit.caption[:70]!r}  {hit.url}")
 
 
 @app.command()
@@ -270,6 +227,16 @@ def _demo_search(dataset: str, queries: "Sequence[str]", k: int) -> "list[Search
     searcher = Searcher(Store.open_url(dataset))
     asked = ((query, searcher.by_text(query, k)) for query in queries)
     return [Search(query, [(hit.cos, hit.caption, hit.picture) for hit in hits]) for query, hits in asked]
+
+
+commands_search.mount(app)
+commands_serve.mount(app)
+app.add_typer(commands.group(), name="index")
+dedup.mount(app)
+app.add_typer(optout.group(derived=[_erase_from_index], checkpoints=_checkpoints), name="optout")
+recheck.mount(app)
+release.mount(app, checkpoints=_checkpoints)
+app.add_typer(training.app, name="train")
 
 
 def run() -> int:

@@ -1,163 +1,257 @@
-"""The last stage: a FAISS index over a snapshot's picture vectors, with explicit ids from the uids."""
+"""Build the index of a snapshot: facts and places of its rows, and for pictures and texts a FAISS index that is measured before use."""
 
-import errno
-import json
-import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, InvariantError
-from pipeline.ids import faiss_id
-from pipeline.pack import ERASED, shard_files
+from index import kinds, segments
+from index.mapped import Files
+from index.measure import Exam, blocks, curve
+from index.places import Places
+from index.query import Modality
+from index.ranking import Ranking
+from index.record import (
+    FORMAT,
+    MODALITIES,
+    IndexRecord,
+    Options,
+    Probe,
+    Segment,
+    Side,
+    commit,
+    folder,
+    predecessor,
+    read_record,
+)
+from index.vectors import Vectors
+from index.writing import Ids, put, remove_strangers, spread, write_facts, write_places
+from pipeline.errors import InputError
+from pipeline.ids import stable_hash
 from pipeline.snapshot import Snapshot
-from pipeline.stage import PARQUET, sha256_file
-from pipeline.store import Store, explained
+from pipeline.store import Store
 
-EXACT_ROWS = 100_000
-"""Up to here search is exact (100,000 × 512 floats: 205 MB, a few milliseconds a query)."""
+if TYPE_CHECKING:
+    from pipeline.engine import Engine
 
-_TRAIN_ROWS = 256  # per list; FAISS asks for 39 to 256
-
-
-@dataclass(frozen=True)
-class IndexRecord:
-    """What was built, for which snapshot."""
-
-    snapshot: int
-    shard_keys: list[str]
-    kind: str
-    rows: int
-    dimensions: int
-    sha256: dict[str, str]
-    clip: dict[str, Any]
-    erased: list[str] = field(default_factory=list)  # uids (hex) that were in it
+BUILDING = "index/building"
+"""Where blocks wait to be merged; a build that was stopped goes on from them, and an erasure removes them."""
+_SEED = 5
 
 
-def folder(snapshot: Snapshot) -> str:
-    """Return the folder of a snapshot's index."""
-    return f"index/{snapshot.folder}"
+def build(
+    store: Store, snapshot: Snapshot, options: Options | None = None, engine: "Engine | None" = None
+) -> IndexRecord:
+    """Build and commit the index of a snapshot; one that is there with the same options is returned as it is.
 
-
-def build(store: Store, snapshot: Snapshot) -> IndexRecord:
-    """Build and commit the index of a snapshot; one that is there already is returned as it is.
-
-    Exact inner product up to 100,000 rows, IVF-Flat beyond, both behind explicit 63-bit ids; the id table is asserted
-    unique. Vectors are streamed shard by shard.
+    Errors: InputError where a snapshot is empty, or where the recall asked for cannot be had; nothing is published then.
     """
-    done = read_record(store, snapshot)
     keys = [entry.key for entry in snapshot.shards]
-    if done is not None and done.shard_keys == keys:
+    done = read_record(store, snapshot)
+    if done is not None and list(done.shard_keys) == keys and options in (None, done.options):
         return done
-    index: Any = None
-    ids: list[NDArray[np.int64]] = []
-    tables: list[pa.Table] = []
-    for number, (vectors, table) in enumerate(_shards(store, snapshot)):
-        if index is None:
-            index = _empty(vectors, snapshot.rows, store, snapshot)
-        shard_ids = np.array([faiss_id(bytes.fromhex(key)) for key in table["key"].to_pylist()], np.int64)
-        index.add_with_ids(vectors, shard_ids)
-        ids.append(shard_ids)
-        tables.append(_id_table(shard_ids, table, number))
-    if index is None:
+    if not keys:
         raise InputError(f"snapshot {snapshot.folder} of {store.root} is empty; nothing to index")
-    all_ids = np.concatenate(ids)
-    if len(np.unique(all_ids)) != len(all_ids):
-        raise InvariantError("two kept samples share the first 63 bits of their uid; please report this")
-    return _commit(store, snapshot, index, pa.concat_tables(tables).sort_by("id"), keys)
-
-
-def _shards(store: Store, snapshot: Snapshot) -> Iterator[tuple[NDArray[np.float32], pa.Table]]:
-    for entry in snapshot.shards:
-        names = shard_files(snapshot.folder, entry.number)
-        with store.open(names["img_emb"]) as handle:
-            vectors = np.load(handle).astype(np.float32)
-        with store.open(names["parquet"]) as handle:
-            table = pq.read_table(handle)
-        there = pc.not_equal(table["status"], ERASED)
-        yield vectors[there.to_numpy()], table.filter(there)
-
-
-def _empty(sample: NDArray[np.float32], rows: int, store: Store, snapshot: Snapshot) -> Any:
-    dimensions = sample.shape[1]
-    if rows <= EXACT_ROWS:
-        return faiss.IndexIDMap2(faiss.IndexFlatIP(dimensions))
-    lists = 2 ** round(math.log2(4 * math.sqrt(rows)))
-    index: Any = faiss.index_factory(dimensions, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
-    pieces, have = [], 0
-    for vectors, _ in _shards(store, snapshot):
-        pieces.append(vectors)
-        have += len(vectors)
-        if have >= lists * _TRAIN_ROWS:
-            break
-    index.train(np.concatenate(pieces)[: lists * _TRAIN_ROWS])
-    index.nprobe = max(8, lists // 32)
-    return index
-
-
-def _id_table(ids: NDArray[np.int64], table: pa.Table, shard: int) -> pa.Table:
-    columns = [
-        "key",
-        "url",
-        "caption",
-        "page_url",
-        "domain",
-        "width",
-        "height",
-        "clip_cos",
-        "shard_offset",
-        "shard_bytes",
-    ]
-    out = pa.table({"id": pa.array(ids)})
-    for name in columns:
-        out = out.append_column(name, table[name])
-    return out.append_column("shard", pa.array(np.full(len(ids), shard, np.int32)))
-
-
-def _commit(store: Store, snapshot: Snapshot, index: Any, table: pa.Table, keys: list[str]) -> IndexRecord:
-    kind = "exact" if snapshot.rows <= EXACT_ROWS else f"IVF{index.nlist},Flat nprobe={index.nprobe}"
-    record = IndexRecord(snapshot.number, keys, kind, table.num_rows, int(index.d), {}, dict(snapshot.clip))
-    return write(store, folder(snapshot), index, table, record)
-
-
-def write(store: Store, base: str, index: Any, table: pa.Table, record: IndexRecord) -> IndexRecord:
-    """Write an index, its rows and, last, its record with their digests."""
-    with store.scratch() as scratch, explained(f"writing {store.uri(base)}"):
-        try:
-            faiss.write_index(index, str(scratch / "image.faiss"))
-        except RuntimeError as error:  # how FAISS tells of a full disk
-            full = "No space left" in str(error)
-            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-        pq.write_table(table, scratch / "rows.parquet", row_group_size=10_000, **PARQUET)
-        digests = {name: sha256_file(scratch / name) for name in ("image.faiss", "rows.parquet")}
-        for name in digests:
-            store.put(scratch / name, f"{base}/{name}")
-    record = replace(record, sha256=digests)
-    store.write(f"{base}/index.json", json.dumps(asdict(record), sort_keys=True, indent=1).encode())
+    options = options or (done.options if done is not None else Options())
+    digests = write_facts(store, snapshot, predecessor(store, snapshot), engine)
+    ids = write_places(store, snapshot, digests)
+    dimensions = width(store, snapshot)
+    sides = {}
+    for modality in MODALITIES:
+        sides[modality] = _side(store, snapshot, modality, dimensions, ids, options, engine, digests)
+    rows = sum(int(np.count_nonzero(one >= 0)) for one in ids)
+    record = IndexRecord(
+        snapshot.number,
+        keys,
+        rows,
+        dimensions,
+        dict(snapshot.clip),
+        options,
+        sides,
+        {},
+        done.erased if done is not None else [],
+    )
+    record = commit(store, folder(snapshot), record, digests)
+    remove_strangers(store, folder(snapshot), list(digests))
+    store.delete_folder(BUILDING)
     return record
 
 
-def read_record(store: Store, snapshot: Snapshot) -> IndexRecord | None:
-    """Return the committed record of a snapshot's index, or None."""
-    try:
-        return IndexRecord(**json.loads(store.read(f"{folder(snapshot)}/index.json")))
-    except FileNotFoundError:
-        return None
+def width(store: Store, snapshot: Snapshot) -> int:
+    """Return how many numbers a vector of the snapshot has."""
+    files = Files(store)
+    entry = snapshot.shards[0]
+    values = len(Vectors(files, snapshot, 0).values("image", 0))
+    files.close()
+    return values // entry.rows
 
 
-def local_copy(store: Store, name: str, scratch: Path) -> Path:
-    """Return a plain file with the bytes of a stored one, for libraries that want a path."""
-    path = store.local(name)
-    if path is not None:
-        return path
-    target = scratch / name.replace("/", "_")
-    target.write_bytes(store.read(name))
-    return target
+def kind_of(rows: int, dimensions: int, options: Options) -> kinds.Kind:
+    """Return the kind for one of the two modalities, each of which has half of the memory."""
+    return kinds.choose(rows, dimensions, options.memory_bytes // len(MODALITIES), options.recall_frac)
+
+
+def _side(
+    store: Store,
+    snapshot: Snapshot,
+    modality: Modality,
+    dimensions: int,
+    ids: Sequence[Ids],
+    options: Options,
+    engine: "Engine | None",
+    digests: dict[str, str],
+) -> Side:
+    rows = sum(int(np.count_nonzero(one >= 0)) for one in ids)
+    kind = kind_of(rows, dimensions, options)
+    name = f"{modality}/{snapshot.folder}-{stable_hash([kind.factory, list(kind.depth)], 8)}.faiss"
+    with store.scratch() as scratch:
+        draft = scratch / "index"
+        if kind.lists == 0:
+            _exact(store, snapshot, modality, dimensions, ids, draft)
+        else:
+            _inverted(store, snapshot, modality, dimensions, ids, kind, engine, scratch, draft)
+        side = Side(kind.factory, [Segment(name, rows, draft.stat().st_size)], kind.why, kind.bytes)
+        put(store, draft, folder(snapshot), name, digests)
+    if kind.lists == 0:
+        return side
+    points = _measured(store, snapshot, side, modality, dimensions, ids, kind, options, engine)
+    used = points[-1]
+    return Side(side.factory, side.segments, side.why, side.bytes, used.nprobe, used.depth, points)
+
+
+def _exact(
+    store: Store, snapshot: Snapshot, modality: Modality, dimensions: int, ids: Sequence[Ids], draft: Path
+) -> None:
+    index = segments.train(kinds.EXACT, np.empty((0, dimensions), np.float32))
+    fill(store, snapshot, modality, dimensions, index, list(enumerate(ids)))
+    segments.write(index, draft)
+
+
+def fill(
+    store: Store,
+    snapshot: Snapshot,
+    modality: Modality,
+    dimensions: int,
+    index: object,
+    shards: Sequence[tuple[int, Ids]],
+) -> None:
+    """Add the vectors of some shards (position, ids of its rows, -1 for those to be left out) to an index."""
+    files = Files(store)
+    vectors = Vectors(files, snapshot, dimensions)
+    for at, ids in shards:
+        there = ids >= 0
+        segments.add(index, vectors.shard(modality, at)[there].astype(np.float32), ids[there])
+    files.close()
+
+
+def _inverted(
+    store: Store,
+    snapshot: Snapshot,
+    modality: Modality,
+    dimensions: int,
+    ids: Sequence[Ids],
+    kind: kinds.Kind,
+    engine: "Engine | None",
+    scratch: Path,
+    draft: Path,
+) -> None:
+    """Train, fill blocks side by side, merge. What an earlier try has done is found by name."""
+    keys = [entry.key for entry in snapshot.shards]
+    base = f"{BUILDING}/{stable_hash([FORMAT, snapshot.number, keys, modality, kind.factory])}"
+    trained = f"{base}/trained.faiss"
+    if not store.exists(trained):
+        sample = _sample(store, snapshot, modality, dimensions, ids, kind.lists * kinds.TRAIN_ROWS)
+        segments.write(segments.train(kind.factory, sample), scratch / "trained")
+        store.put(scratch / "trained", trained)
+    jobs = []
+    for number, block in enumerate(blocks(snapshot)):
+        jobs.append(
+            (
+                store,
+                snapshot,
+                modality,
+                dimensions,
+                [(at, ids[at]) for at in block],
+                trained,
+                f"{base}/{number:05d}.faiss",
+            )
+        )
+    done = spread(engine, _block, jobs)
+    files = Files(store)
+    segments.merge(segments.read_whole(files.path(trained)), [files.path(name) for name in done], draft)
+    files.close()
+
+
+def _sample(
+    store: Store, snapshot: Snapshot, modality: Modality, dimensions: int, ids: Sequence[Ids], rows: int
+) -> NDArray[np.float32]:
+    """Return about so many vectors f32[N,D], from every shard its share."""
+    living = sum(int(np.count_nonzero(one >= 0)) for one in ids)
+    files = Files(store)
+    vectors = Vectors(files, snapshot, dimensions)
+    pieces = []
+    for at, one in enumerate(ids):
+        there = np.flatnonzero(one >= 0)
+        count = min(len(there), -(-len(there) * rows // max(1, living)))
+        chosen = np.sort(np.random.default_rng([_SEED, at]).choice(there, count, replace=False))
+        pieces.append(vectors.shard(modality, at)[chosen].astype(np.float32))
+    files.close()
+    return np.concatenate(pieces)
+
+
+def _block(
+    store: Store,
+    snapshot: Snapshot,
+    modality: Modality,
+    dimensions: int,
+    shards: Sequence[tuple[int, Ids]],
+    trained: str,
+    name: str,
+) -> str:
+    if store.exists(name):
+        return name
+    files = Files(store)
+    index = segments.read_whole(files.path(trained))
+    files.close()
+    fill(store, snapshot, modality, dimensions, index, shards)
+    with store.scratch() as scratch:
+        segments.write(index, scratch / "block")
+        store.put(scratch / "block", name)
+    return name
+
+
+def _measured(
+    store: Store,
+    snapshot: Snapshot,
+    side: Side,
+    modality: Modality,
+    dimensions: int,
+    ids: Sequence[Ids],
+    kind: kinds.Kind,
+    options: Options,
+    engine: "Engine | None",
+) -> list[Probe]:
+    """Return the curve up to the recall asked for; InputError says what to ask for where it cannot be had."""
+    exam = Exam(store, snapshot, modality, dimensions, ids).answer(engine)
+    files = Files(store)
+    ranking = Ranking(
+        files,
+        folder(snapshot),
+        side,
+        modality,
+        Places.read(files, folder(snapshot)),
+        Vectors(files, snapshot, dimensions),
+    )
+    points = curve(ranking, exam, kind.depth, kind.lists, options.recall_frac)
+    files.close()
+    best = min(points[-1].across_frac, points[-1].within_frac)
+    if best < options.recall_frac:
+        whole = 4 * kinds.lossless_bytes(sum(len(one) for one in ids), dimensions)
+        raise InputError(
+            f"{store.root}: a recall of {options.recall_frac} cannot be had from {kind.factory}: looking into all {kind.lists:,} lists "
+            f"finds {best} of the {modality} vectors; nothing was published. Ask for --recall {int(best * 100) / 100}, or for "
+            f"--recall 0.995 with --memory {-(-whole // 10**9)}GB, where vectors are kept whole"
+        )
+    return points

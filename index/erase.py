@@ -1,101 +1,195 @@
-"""Take samples out of every index of a data set, so that neither their vectors nor their rows are in any file."""
+"""Take samples out of every index of a data set, so that neither their vectors nor their facts are in any file."""
 
 import json
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from index.build import IndexRecord, local_copy, write
+from index import facts, segments
+from index.build import BUILDING
+from index.facts import Facts
+from index.mapped import Files
+from index.places import Places
+from index.record import PLACES, Erased, IndexRecord, Segment, facts_name, folder, read_record
+from index.writing import files_below
 from pipeline.ids import faiss_id
-from pipeline.pack import ERASED, shard_files
-from pipeline.snapshot import numbers, read
+from pipeline.pieces import of_stored
+from pipeline.snapshot import Snapshot, numbers, read
 from pipeline.store import Store
 
-_FILES = ("image.faiss", "rows.parquet", "index.json")
+JOURNAL = "index/erasing.json"
+"""Which files of which snapshots held whom: kept while an erasure is under way, so that one that was stopped tells the same."""
+
+Held = dict[str, list[str]]
+"""Name in an index folder → uids (hex) that the file held."""
 
 
 def erase(store: Store, uids: frozenset[bytes]) -> list[str]:
-    """Erase uids from the index of every snapshot and return the names of the files that held some and are written anew.
+    """Erase uids from the index of every snapshot and return the names of the files that held some and were changed.
 
-    Doing it again changes nothing and returns the same. What stays of the erased: centroids and codebooks that were learnt with them.
+    Doing it again changes nothing and returns the same. What stays of the erased: centroids and codebooks that were learnt with
+    them. Indexes without a record or of an earlier version are removed whole; `tamis index sync` builds them anew.
     """
-    rewritten: list[str] = []
-    keys = pa.array([uid.hex() for uid in sorted(uids)], pa.string())
+    store.delete_folder(BUILDING)
+    indexes = _indexes(store)
+    journal = _read_journal(store)
+    if journal:  # what an erasure that was stopped had found before it changed anything
+        _carry_out(store, indexes, journal)
+        indexes = _indexes(store)
+    keys = sorted(uid.hex() for uid in uids)
+    found = {base: held for base, (snapshot, record) in indexes.items() if (held := _held(store, base, record, keys))}
+    if found:
+        store.write(JOURNAL, json.dumps(found, sort_keys=True, indent=1).encode())
+        _carry_out(store, indexes, found)
+    return _told(store, keys)
+
+
+def _indexes(store: Store) -> dict[str, tuple[Snapshot, IndexRecord]]:
+    """Return folder → snapshot and record of every index; files of what is none are removed."""
+    found = {}
     for number in numbers(store):
-        base = f"index/{number:06d}"
-        try:
-            record = IndexRecord(**json.loads(store.read(f"{base}/index.json")))
-        except FileNotFoundError:  # none yet, or a killed run left one half built: the next run builds it
-            for name in _FILES:
-                store.delete(f"{base}/{name}")
+        snapshot = read(store, number)
+        record = read_record(store, snapshot)
+        if record is not None:
+            found[folder(snapshot)] = (snapshot, record)
             continue
-        if _erase(store, base, record, keys):
-            rewritten += [f"{base}/{name}" for name in _FILES]
-    return rewritten
-
-
-def _erase(store: Store, base: str, record: IndexRecord, keys: pa.Array) -> bool:
-    with store.open(f"{base}/rows.parquet") as handle:
-        file = pq.ParquetFile(handle)
-        held = pc.any(pc.is_in(file.read(columns=["key"])["key"], value_set=keys)).as_py()
-        if not held and file.metadata.num_rows == record.rows:  # else an earlier try was stopped before the record
-            return not set(record.erased).isdisjoint(keys.to_pylist())
-        rows = file.read()
-    rows = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=keys)))
-    with tempfile.TemporaryDirectory() as scratch:
-        index: Any = faiss.read_index(str(local_copy(store, f"{base}/image.faiss", Path(scratch))))
-    gone = np.array([faiss_id(bytes.fromhex(key)) for key in keys.to_pylist()], np.int64)
-    remove(index, gone, lambda: _living(store, record.snapshot))
-    erased = sorted({*record.erased, *_members(store, record.snapshot, keys)})
-    write(store, base, index, rows, replace(record, rows=rows.num_rows, erased=erased))
-    return True
-
-
-Vectors = tuple[NDArray[np.int64], NDArray[np.float32]]
-
-
-def remove(index: Any, ids: NDArray[np.int64], living: Callable[[], Iterable[Vectors]]) -> None:
-    """Remove ids from an index of any kind; where the kind cannot, it is filled again with the living vectors.
-
-    `living()` yields (ids i64[N], vectors f32[N,D]).
-    """
-    try:
-        index.remove_ids(ids)
-    except RuntimeError:  # graphs (HNSW) and some others have no way to
-        index.reset()  # training is kept
-        for living_ids, vectors in living():
-            keep = ~np.isin(living_ids, ids)
-            index.add_with_ids(np.ascontiguousarray(vectors[keep]), living_ids[keep])
-
-
-def _members(store: Store, number: int, keys: pa.Array) -> list[str]:
-    """Return which of the keys a snapshot has, erased ones too."""
-    found: list[str] = []
-    snapshot = read(store, number)
-    for entry in snapshot.shards:
-        with store.open(shard_files(snapshot.folder, entry.number)["parquet"]) as handle:
-            have = pq.read_table(handle, columns=["key"])["key"]
-        found += have.filter(pc.is_in(have, value_set=keys)).to_pylist()
+        for name in files_below(store, folder(snapshot)):
+            store.delete(name)
     return found
 
 
-def _living(store: Store, number: int) -> Iterator[Vectors]:
-    snapshot = read(store, number)
-    for entry in snapshot.shards:
-        names = shard_files(snapshot.folder, entry.number)
-        with store.open(names["parquet"]) as handle:
-            table = pq.read_table(handle, columns=["key", "status"])
-        there = pc.not_equal(table["status"], ERASED).to_numpy()
-        with store.open(names["img_emb"]) as handle:
-            vectors = np.load(handle)[there].astype(np.float32)
-        ids = [faiss_id(bytes.fromhex(key)) for key in table.filter(pa.array(there))["key"].to_pylist()]
-        yield np.array(ids, np.int64), vectors
+def _held(store: Store, base: str, record: IndexRecord, keys: Sequence[str]) -> Held:
+    """Return which files of an index hold which of the uids."""
+    by_id = {faiss_id(bytes.fromhex(key)): key for key in keys}
+    gone = np.array(sorted(by_id), np.int64)
+    held: Held = {}
+
+    def note(name: str, ids: NDArray[np.int64]) -> None:
+        there = gone[np.isin(gone, ids)]
+        if len(there):
+            held[name] = sorted(by_id[one] for one in there.tolist())
+
+    files = Files(store)
+    names = [facts_name(key) for key in record.shard_keys]
+    for name, ids in zip(names, Facts(files, [f"{base}/{name}" for name in names]).ids(), strict=True):
+        note(name, ids)
+    for side in record.sides.values():
+        for one in side.segments:
+            note(one.name, segments.ids_of(segments.read(files.path(f"{base}/{one.name}"))))
+    note(PLACES, Places.read(files, base).ids)
+    files.close()
+    return held
+
+
+def _read_journal(store: Store) -> dict[str, Held]:
+    try:
+        found: dict[str, Held] = json.loads(store.read(JOURNAL))
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _carry_out(store: Store, indexes: Mapping[str, tuple[Snapshot, IndexRecord]], found: Mapping[str, Held]) -> None:
+    """Change every file, those that several snapshots share once, then write the records."""
+    wanted: dict[tuple[str, str], list[str]] = defaultdict(list)  # (name, recorded digest) → folders
+    gone: set[str] = set()
+    for base, held in sorted(found.items()):
+        for name, uids in held.items():
+            wanted[name, indexes[base][1].sha256[name] if name != PLACES else base].append(base)
+            gone.update(uids)
+    ids = np.array(sorted(faiss_id(bytes.fromhex(key)) for key in gone), np.int64)
+    for (name, _), bases in wanted.items():
+        first = bases[0]
+        if name == PLACES:
+            _places(store, first, ids)
+        elif name.startswith("facts/"):
+            _facts(store, first, indexes[first][0], name, gone)
+        else:
+            _segment(store, f"{first}/{name}", ids)
+        for other in bases[1:]:
+            store.copy(f"{first}/{name}", f"{other}/{name}")
+    for base, held in sorted(found.items()):
+        _record(store, base, indexes[base][1], held)
+    store.delete(JOURNAL)
+
+
+def _places(store: Store, base: str, ids: NDArray[np.int64]) -> None:
+    files = Files(store)
+    with store.scratch() as scratch:
+        Places.read(files, base).without(ids).write(scratch / PLACES)
+        store.put(scratch / PLACES, f"{base}/{PLACES}")
+    files.close()
+
+
+def _facts(store: Store, base: str, snapshot: Snapshot, name: str, gone: set[str]) -> None:
+    number = next(entry.number for entry in snapshot.shards if facts_name(entry.key) == name)
+    with store.scratch() as scratch:
+        table = facts.of_sidecar(store, snapshot.folder, number, pa.array(sorted(gone), pa.string()))
+        facts.write(table, scratch / "facts")
+        store.put(scratch / "facts", f"{base}/{name}")
+
+
+def _segment(store: Store, name: str, ids: NDArray[np.int64]) -> None:
+    with store.scratch() as scratch:
+        path, remote = store.local(name), not store.is_local
+        if path is None:
+            path = scratch / "object"
+            with store.open(name) as source, path.open("wb") as out:
+                shutil.copyfileobj(source, out, 1 << 22)
+        if segments.wipe(path, ids, scratch / "draft"):
+            store.put(scratch / "draft", name)
+        elif remote:
+            store.put(path, name)
+
+
+def _record(store: Store, base: str, record: IndexRecord, held: Held) -> None:
+    """Write the record anew: digests, rows, wiped places, and whom the folder held where."""
+    files = Files(store)
+    sides = {}
+    for modality, side in record.sides.items():
+        sides[modality] = replace(
+            side, segments=[_counted(files.path(f"{base}/{one.name}"), one) for one in side.segments]
+        )
+    rows = len(Places.read(files, base).ids)
+    files.close()
+    digests = {
+        name: of_stored(store, f"{base}/{name}").sha256 if name in held else old for name, old in record.sha256.items()
+    }
+    fresh = replace(record, sides=sides, rows=rows, sha256=digests, erased=_joined(record.erased, held))
+    store.write(f"{base}/index.json", fresh.to_json())
+
+
+def _counted(path: Path, segment: Segment) -> Segment:
+    ids = segments.ids_of(segments.read(path))
+    return replace(segment, rows=len(ids), bytes=path.stat().st_size, wiped=int(np.count_nonzero(ids < 0)))
+
+
+def _joined(before: Sequence[Erased], held: Held) -> list[Erased]:
+    """Return one entry for each set of files, in one order whatever the order of the erasures."""
+    where: dict[str, set[str]] = defaultdict(set)
+    for one in before:
+        for key in one.uids:
+            where[key].update(one.files)
+    for name, keys in held.items():
+        for key in keys:
+            where[key].add(name)
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for key in sorted(where):
+        groups[tuple(sorted(where[key]))].append(key)
+    return [Erased(list(files), groups[files]) for files in sorted(groups)]
+
+
+def _told(store: Store, keys: Sequence[str]) -> list[str]:
+    """Return the files that held any of the uids, as the records remember."""
+    wanted, names = set(keys), set()
+    for base, (_, record) in _indexes(store).items():
+        for one in record.erased:
+            if not wanted.isdisjoint(one.uids):
+                names |= {f"{base}/{name}" for name in (*one.files, "index.json")}
+    return sorted(names)

@@ -1,40 +1,35 @@
-"""An opened index of one snapshot: vectors by id, facts by id, neighbours by vector. Ids everywhere, never positions."""
+"""An opened index of one snapshot: vectors by id, facts by id, neighbours by vector. Ids everywhere, never positions.
+
+Opening maps files and reads none of the rows; memory is what FAISS holds of a kind (index.kinds) and what the kernel keeps of
+mapped pages as long as it has room for them.
+"""
 
 import tarfile
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from index.build import folder, local_copy, read_record
 from index.conditions import Condition
+from index.facts import Facts
+from index.mapped import Files
+from index.places import Places
 from index.query import Modality
-from pipeline.errors import InputError, InvariantError
+from index.ranking import Found as Found
+from index.ranking import Ranking
+from index.record import facts_name, folder, read_record
+from index.vectors import Vectors
+from pipeline.errors import FormatError, InputError, InvariantError
+from pipeline.ids import faiss_id
 from pipeline.pack import read_members, shard_files
 from pipeline.snapshot import Snapshot
 from pipeline.store import Store
 
 F32 = NDArray[np.float32]
 Ids = NDArray[np.int64]
-_COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "=": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Found:
-    """The neighbours of one vector, nearest first: ids i64[K] and cosines f32[K]."""
-
-    ids: Ids
-    cos: F32
+_OWN = ("id", "shard")  # facts that follow from the place
 
 
 class Opened:
@@ -47,62 +42,81 @@ class Opened:
             raise InputError(f"{store.root}: snapshot {snapshot.folder} has no index; run `tamis index sync`")
         self.record = record
         base = folder(snapshot)
-        with tempfile.TemporaryDirectory() as scratch:
-            self._index: Any = faiss.read_index(str(local_copy(store, f"{base}/image.faiss", Path(scratch))))
-        with store.open(f"{base}/rows.parquet") as handle:
-            self._rows = pq.read_table(handle).combine_chunks()
-        self._ids: Ids = self._rows["id"].to_numpy()
+        self._files = Files(store)
+        try:
+            self._places = Places.read(self._files, base)
+            self._facts = Facts(self._files, [f"{base}/{facts_name(key)}" for key in record.shard_keys])
+            self._vectors = Vectors(self._files, snapshot, record.dimensions)
+            self._rankings = {
+                modality: Ranking(self._files, base, side, modality, self._places, self._vectors)
+                for modality, side in record.sides.items()
+            }
+        except FileNotFoundError as error:
+            self._files.close()
+            raise FormatError(f"{error.filename}: missing; `tamis index build` makes it anew") from error
 
     @property
     def rows(self) -> int:
         """Return how many samples can be found."""
-        return int(self._rows.num_rows)
+        return len(self._places.ids)
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
         """Return the facts that are kept of each sample, by name."""
-        return {one.name: one.type for one in self._rows.schema if one.name != "id"}
+        return {one.name: one.type for one in self._facts.schema if one.name != "id"}
+
+    def current(self) -> bool:
+        """Tell whether what is open is still what is stored; an erasure changes files under an opened index."""
+        return read_record(self.store, self.snapshot) == self.record
 
     def near(self, vectors: F32, k: int, *, modality: Modality = "image", among: Ids | None = None) -> list[Found]:
         """Return for each vector f32[Q,D] of unit norm its at most k nearest, among the given sorted ids where there are any."""
-        if modality != "image":
-            raise InputError("this index holds pictures only")
-        chosen: Any = None if among is None else faiss.SearchParameters(sel=faiss.IDSelectorBatch(among))  # type: ignore[call-arg]
-        cosines, ids = self._index.search(np.ascontiguousarray(vectors, np.float32), min(k, self.rows), params=chosen)
-        return [Found(one[one >= 0], cos[one >= 0]) for one, cos in zip(ids, cosines, strict=True)]
+        if among is not None:
+            among = among[self.having(among)]
+        return self._rankings[modality].near(vectors, k, among)
 
     def vectors(self, ids: Ids, modality: Modality = "image") -> F32:
-        """Return the stored vectors f32[N,D] in the order of the ids."""
-        if modality != "image":
-            raise InputError("this index holds pictures only")
-        return np.stack([self._index.reconstruct(int(one)) for one in ids]).astype(np.float32)
+        """Return the stored vectors f32[N,D] in the order of the ids; an id the snapshot does not hold is an InvariantError."""
+        return self._vectors.rows(modality, self._at(ids))
 
     def facts(self, ids: Ids, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the rows of the ids, in their order; an id the snapshot does not hold is an InvariantError."""
-        at = np.searchsorted(self._ids, ids)
+        """Return the rows of the ids, in their order; an id the snapshot does not hold is an InvariantError.
+
+        Beside the columns there are `id` and `shard`, the position of the shard in the snapshot.
+        """
+        at = self._at(ids)
+        wanted = list(columns) if columns is not None else [*self._facts.schema.names, "shard"]
+        table = self._facts.rows(at, [name for name in wanted if name not in _OWN])
+        own = {"id": pa.array(np.asarray(ids, np.int64)), "shard": pa.array(at[:, 0])}
+        for number, name in enumerate(wanted):
+            if name in _OWN:
+                table = table.add_column(number, name, own[name]) if table.num_columns else pa.table({name: own[name]})
+        return table
+
+    def _at(self, ids: Ids) -> NDArray[np.int32]:
+        ids = np.asarray(ids, np.int64)
         if not self.having(ids).all():
             raise InvariantError(f"snapshot {self.snapshot.folder}: asked for a row that it does not hold")
-        rows = self._rows.take(pa.array(at))
-        return rows if columns is None else rows.select(list(columns))
+        return self._places.of(ids)
 
     def having(self, ids: Ids) -> NDArray[np.bool_]:
         """Tell of each id whether the snapshot holds it."""
-        at = np.minimum(np.searchsorted(self._ids, ids), max(self.rows - 1, 0))
-        return np.asarray(self._ids[at] == ids if self.rows else np.zeros(len(ids), np.bool_))
+        return self._places.having(np.asarray(ids, np.int64))
 
     def matching(self, where: Sequence[Condition]) -> Ids:
-        """Return the sorted ids of the rows that satisfy all conditions; InputError names an unknown column."""
-        mask = np.ones(self.rows, np.bool_)
-        for one in where:
-            if one.column not in self.columns:
-                raise InputError(f"no column {one.column!r} here; there are {', '.join(self.columns)}")
-            column = self._rows[one.column]
-            if one.op == "~":
-                true = pc.match_substring(column, str(one.value), ignore_case=True)
-            else:
-                true = _COMPARE[one.op](column, pa.scalar(one.value).cast(column.type))
-            mask &= pc.fill_null(true, False).to_numpy()
-        return self._ids[mask]
+        """Return the sorted ids of the rows that satisfy all conditions; InputError names an unknown column or a wrong value."""
+        key = next((one.value for one in where if (one.column, one.op) == ("key", "=")), None)
+        if key is None:
+            return self._facts.matching(where)
+        try:
+            ids = np.array([faiss_id(bytes.fromhex(str(key)))], np.int64)
+        except ValueError:
+            return np.empty(0, np.int64)
+        return ids[self.having(ids)] if len(where) == 1 and self._is(ids, str(key)) else self._facts.matching(where)
+
+    def _is(self, ids: Ids, key: str) -> bool:
+        """Tell whether the sample of an id has that very uid: an id is its first 63 bits."""
+        return not self.having(ids).all() or self.facts(ids, ["key"])["key"].to_pylist() == [key]
 
     def pictures(self, ids: Ids) -> list[bytes | None]:
         """Return the stored pictures, encoded; None where one was erased while we looked."""
@@ -120,4 +134,8 @@ class Opened:
         return next((data for name, data in members.items() if not name.endswith((".txt", ".json"))), None)
 
     def close(self) -> None:
-        """Give back files and memory."""
+        """Give back files and memory; nothing may be asked afterwards."""
+        self._rankings.clear()
+        self._vectors.close()
+        self._facts.close()
+        self._files.close()

@@ -1,52 +1,81 @@
 """Ask a data set for its nearest pictures by text, picture, URL, uid, or sums of them."""
 
-from collections.abc import Sequence
-from io import BytesIO
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
-
-from filters.urls import canonical_url
-from index.build import read_record
-from index.conditions import Condition
-from index.hits import Hit
-from index.opened import F32, Found, Opened
+from index.answering import Ranked, ranked
+from index.encoder import Encoder
+from index.hidden import Hidden
+from index.hits import COLUMNS, Hit, hit
+from index.lease import Lease, Lent
+from index.opened import F32, Opened
 from index.query import Query, Term
-from pipeline.clip_spec import ModelSpec
-from pipeline.errors import FormatError, InputError
+from index.reciprocal import mutual
+from index.record import read_record
+from index.terms import vectors
+from pipeline.errors import FormatError
 from pipeline.snapshot import Snapshot, require_latest
 from pipeline.store import Store
-from pipeline.tombstones import Watch
 from pipeline.tombstones import read as read_tombstones
 
-if TYPE_CHECKING:
-    from pipeline.clip_model import ClipModel
+T = TypeVar("T")
 
 
 class Searcher:
-    """An opened index of the newest snapshot; results are joined by id, never by position."""
+    """An opened index of the newest snapshot; results are joined by id, never by position.
+
+        searcher = Searcher(Store.open_url("out/gimp"))
+        hits = searcher.search(Query((Term(text="a red fruit"),), k=20, where=(parse("width>=256"),)))
+
+    Several threads may share one. Nobody who is hidden is ever shown: tombstones are looked at in every search, and
+    count within a quarter of a second. `refresh` brings in a newer snapshot while searches run.
+    """
 
     def __init__(self, store: Store, device: str = "auto") -> None:
         self.store = store
-        self.snapshot: Snapshot = require_latest(store)
         self.device = device
-        self.opened = Opened(store, self.snapshot)
-        self._watch = Watch(store)
-        self._hidden_uids: frozenset[bytes] = frozenset()
-        self._hidden: frozenset[str] = frozenset()
+        self._lease = Lease(Opened(store, require_latest(store)))
+        self._encoder = Encoder(self.snapshot, device)
+        self._hidden = Hidden(store)
+
+    @property
+    def opened(self) -> Opened:
+        """Return the newest opened index, for questions of facts; long work with it belongs into `using`."""
+        return self._lease.newest
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Return the snapshot that is searched now."""
+        return self.opened.snapshot
+
+    @contextmanager
+    def using(self) -> Iterator[Opened]:
+        """Lend the newest opened index; it stays open to the end of the block, whatever `refresh` does meanwhile."""
+        with self._lease.use() as lent:
+            yield lent.opened
 
     def refresh(self) -> bool:
-        """Open the index of a newer snapshot where there is one; tells whether there was."""
-        newest = require_latest(self.store)
-        if newest.number == self.snapshot.number or read_record(self.store, newest) is None:
-            return False
-        opened = Opened(self.store, newest)
-        self.opened.close()
-        self.opened, self.snapshot = opened, newest
-        return True
+        """Open the index of a newer snapshot, or one that was written anew, where there is one; tells whether there was.
+
+        Running searches end on the old one, which is closed after the last of them.
+        """
+
+        def newer(now: Opened) -> Opened | None:
+            newest = require_latest(self.store)
+            record = read_record(self.store, newest)
+            return None if record is None or record == now.record else Opened(self.store, newest)
+
+        changed = self._lease.replace(newer)
+        if changed and not self._encoder.fits(self.snapshot):
+            self._encoder = Encoder(self.snapshot, self.device)
+        return changed
+
+    def close(self) -> None:
+        """Give back files and memory when the last running search is done."""
+        self._lease.close()
 
     def by_text(self, text: str, k: int) -> list[Hit]:
         """Return the pictures nearest to a text."""
@@ -64,118 +93,86 @@ class Searcher:
         """Return the neighbours of a sample, itself first; InputError when the data set has none of that uid."""
         return self.search(Query((Term(uid=uid),), k))
 
-    def search(self, query: Query) -> list[Hit]:
-        """Return what a query finds, nearest first; what is hidden by now is not among it and takes nobody's place."""
-        vector = self.vector(query.terms)
-        among = self.opened.matching(query.where) if query.where else None
-        most = self.opened.rows if among is None else len(among)
-        wanted = ask = min(query.k, most)
-        while ask:
-            found = self.opened.near(vector[None], ask, modality=query.modality, among=among)[0]
-            shown = self._shown(found, query)[:wanted]
-            if len(shown) == wanted or len(found.ids) < ask or ask == most:
-                return self._hits(shown)
-            ask = min(2 * ask, most)
-        return []
+    def search(self, query: Query, *, pictures: bool = True) -> list[Hit]:
+        """Return what a query finds, nearest first; what is hidden by now is not among it and takes nobody's place.
 
-    def _shown(self, found: Found, query: Query) -> list[tuple[dict[str, Any], float]]:
-        hidden = self._hidden_keys()
-        there = self.opened.having(found.ids)
-        rows = self.opened.facts(found.ids[there]).to_pylist()
-        least = -2.0 if query.least_cos is None else query.least_cos
-        ranked = zip(rows, found.cos[there].tolist(), strict=True)
-        return [(row, cos) for row, cos in ranked if row["key"] not in hidden and cos >= least]
+        Filters, hiding and copies are no reason for a short answer: it holds min(k, what qualifies) hits. Without
+        `pictures` the hits' bytes are left empty, which spares the reading.
+        """
+        return self.search_many([query], pictures=pictures)[0]
+
+    def search_many(self, queries: Sequence[Query], *, pictures: bool = True) -> list[list[Hit]]:
+        """Return what each of several queries finds, as `search` would; texts are encoded and vectors compared together."""
+
+        def found(lent: Lent) -> list[list[Hit]]:
+            asked = vectors(lent.opened, self._encoder, self._hidden, [query.terms for query in queries])
+            return self._answers(lent, queries, asked, pictures)
+
+        return self._lately(found)
+
+    def search_vectors(self, queries: Sequence[Query], asked: F32, *, pictures: bool = False) -> list[list[Hit]]:
+        """Return what queries find whose vectors f32[Q,D] are known already; their terms are not looked at."""
+        return self._lately(lambda lent: self._answers(lent, queries, asked, pictures))
+
+    def reciprocal(self, query: Query, *, pictures: bool = True) -> list[Hit]:
+        """Return those of a query's answer that would find what is asked among their own `k` nearest as well.
+
+        k-reciprocal neighbours (Zhong et al. 2017, arXiv 1701.08398, section 3.1). Each answer's neighbours are those of the
+        whole snapshot, itself not counted.
+        """
+
+        def found(lent: Lent) -> list[Hit]:
+            asked = vectors(lent.opened, self._encoder, self._hidden, [query.terms])
+            near = ranked(lent, self._hidden, [query], asked)[0]
+            return self._hits(lent.opened, mutual(lent.opened, near, query), pictures)
+
+        return self._lately(found)
+
+    def _answers(self, lent: Lent, queries: Sequence[Query], asked: F32, pictures: bool) -> list[list[Hit]]:
+        return [self._hits(lent.opened, one, pictures) for one in ranked(lent, self._hidden, queries, asked)]
+
+    def _lately(self, found: Callable[[Lent], T]) -> T:
+        """Return what is found in the newest index; again when a newer snapshot came meanwhile and this one's files went."""
+        try:
+            with self._lease.use() as lent:
+                return found(lent)
+        except (FileNotFoundError, FormatError):
+            if not self.refresh():
+                raise
+        with self._lease.use() as lent:
+            return found(lent)
 
     def vector(self, terms: Sequence[Term]) -> F32:
         """Return the sum of the terms' vectors, f32[D] of unit norm."""
-        total = np.zeros(self.opened.record.dimensions, np.float32)
-        for term in terms:
-            total += np.float32(term.weight) * self._term(term)
-        norm = float(np.linalg.norm(total))
-        if norm < 1e-6:
-            raise InputError("the terms of the query cancel out; give other weights")
-        unit: F32 = total / np.float32(norm)
-        return unit
-
-    def _term(self, term: Term) -> F32:
-        if term.text is not None:
-            return np.asarray(self._model().texts([term.text])[0], np.float32)
-        if term.picture is not None:
-            model = self._model()
-            return np.asarray(model.images(model.prepare(_rgb(term.picture))[None])[0], np.float32)
-        if term.url is not None:
-            return self._stored("url", canonical_url(term.url) or "", f"the URL {term.url}")
-        if term.uid is not None:
-            return self._stored("key", term.uid.lower(), f"the uid {term.uid}")
-        return np.asarray(term.embedding, np.float32)
-
-    def _stored(self, column: str, value: str, named: str) -> F32:
-        """Return the vector of the first row that is meant and not hidden: to the one who asks, hidden is the same as unknown."""
-        hidden = self._hidden_keys()
-        ids = self.opened.matching([Condition(column, "=", value)])
-        keys = self.opened.facts(ids, ["key"])["key"].to_pylist()
-        there = [one for one, key in zip(ids.tolist(), keys, strict=True) if key not in hidden]
-        if not there:
-            raise InputError(f"no picture of this data set (snapshot {self.snapshot.folder}) has {named}")
-        vector: F32 = self.opened.vectors(np.array(there[:1], np.int64))[0]
+        vector: F32 = self.vectors([terms])[0]
         return vector
 
-    def _hidden_keys(self) -> frozenset[str]:
-        uids = self._watch.hidden()
-        if uids is not self._hidden_uids:
-            self._hidden_uids, self._hidden = uids, frozenset(uid.hex() for uid in uids)
-        return self._hidden
+    def vectors(self, many: Sequence[Sequence[Term]]) -> F32:
+        """Return the sum of each list of terms, f32[N,D] of unit norm; all their texts go through the model together."""
+        with self._lease.use() as lent:
+            return vectors(lent.opened, self._encoder, self._hidden, many)
 
-    def _model(self) -> "ClipModel":
-        clip: Any = self.snapshot.config["clip"]
-        spec = ModelSpec(clip["model"], clip["pretrained"], clip["precision"])
-        recorded = self.snapshot.clip["weights_sha256"]
-        self._same_weights(spec, spec.identity()["weights_sha256"], recorded)
-        from pipeline import clip_model  # loads torch: a search by URL or uid needs none
+    def texts(self, texts: Sequence[str]) -> F32:
+        """Return the vectors of texts, f32[N,D] of unit norm."""
+        return self._encoder.texts(texts)
 
-        model = clip_model.load(spec, self.device)
-        self._same_weights(spec, model.weights_sha256, recorded)
-        return model
+    def _hits(self, opened: Opened, found: Ranked, pictures: bool) -> list[Hit]:
+        if not len(found.ids):
+            return []
+        rows = opened.facts(found.ids, list(COLUMNS)).to_pylist()
+        hits = [hit(row, cos) for row, cos in zip(rows, found.cos.tolist(), strict=True)]
+        if pictures:
+            got = list(zip(hits, opened.pictures(found.ids), strict=True))
+            for one, data in got:
+                if data is None:
+                    self._excuse(opened, one)
+            hits = [replace(one, picture=data) for one, data in got if data is not None]
+        hidden = self._hidden.uids()  # reading takes its time
+        return [one for one in hits if one.uid not in hidden]
 
-    def _same_weights(self, spec: ModelSpec, found: str | None, recorded: str | None) -> None:
-        if None not in (found, recorded) and found != recorded:
-            raise InputError(
-                f"the weights of {spec.model} are not those the data set was made with (sha256 {recorded}); "
-                "vectors of different models cannot be compared"
+    def _excuse(self, opened: Opened, one: Hit) -> None:
+        """Raise FormatError when a sample's picture is gone and nobody asked for that."""
+        if bytes.fromhex(one.uid) not in read_tombstones(self.store).uids():
+            raise FormatError(
+                f"snapshot {opened.snapshot.folder} holds no picture of sample {one.uid}; `tamis verify` tells more"
             )
-
-    def _hits(self, shown: Sequence[tuple[dict[str, Any], float]]) -> list[Hit]:
-        ids = np.array([row["id"] for row, _ in shown], np.int64)
-        hits = []
-        for (row, cos), picture in zip(shown, self.opened.pictures(ids), strict=True):
-            if picture is not None:
-                hits.append(_hit(row, cos, picture))
-            elif bytes.fromhex(row["key"]) not in read_tombstones(self.store).uids():
-                name = f"shard {row['shard']} of snapshot {self.snapshot.folder}"
-                raise FormatError(f"{name} holds no picture at byte {row['shard_offset']}; `tamis verify` tells more")
-        hidden = self._hidden_keys()  # reading pictures takes its time
-        return [hit for hit in hits if hit.uid not in hidden]
-
-
-def _hit(row: dict[str, Any], cos: float, picture: bytes) -> Hit:
-    return Hit(
-        uid=row["key"], url=row["url"], caption=row["caption"], cos=cos, width=row["width"], height=row["height"],
-        page_url=row["page_url"], domain=row["domain"], picture=picture,
-    )  # fmt: skip
-
-
-def _rgb(picture: bytes | Path) -> NDArray[np.uint8]:
-    """Return an encoded picture, upright and on white, as u8[H,W,3]."""
-    name = picture if isinstance(picture, Path) else "the picture"
-    try:
-        with Image.open(picture if isinstance(picture, Path) else BytesIO(picture)) as opened:
-            upright = ImageOps.exif_transpose(opened).convert("RGBA")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: not a picture that can be read ({error})") from error
-    white = Image.new("RGBA", upright.size, "white")
-    return np.asarray(Image.alpha_composite(white, upright).convert("RGB"))
-
-
-def as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Return hits without their pictures, as plain values."""
-    return [{name: value for name, value in hit.__dict__.items() if name != "picture"} for hit in hits]

@@ -181,6 +181,15 @@ class CopiesConfig(Section):
     pdq_bits: int = Field(31, ge=0, le=100, description="Hamming radius of PDQ that proposes a pair")
     neighbour_cos: float = Field(0.80, ge=-1, le=1, description="Cosine of picture embeddings that proposes a pair")
     min_agreement: float = Field(0.995, ge=0, le=1, description="Share of a pair's pixel blocks that must agree")
+    target_recall: float = Field(
+        0.99, ge=0.5, lt=1, description="Share of the near embeddings to be found, as measured against brute force"
+    )
+    semantic_cos: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Drop pictures too whose embedding is at least this near to a kept one's (SemDeDup); off when absent",
+    )
 
 
 class PackConfig(Section):

@@ -1,8 +1,9 @@
 """What a request means in this data set: which rows it speaks of, which it may mean, and their hiding."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline import search_rows, tombstones
 from pipeline.errors import InputError
@@ -16,14 +17,21 @@ def take_up(store: Store, registry: Registry, request_id: str) -> None:
     """Find what a new request means, hide what it plainly means, and bring it to its next state; again is fine.
 
     A kind that speaks for itself ends as `tombstoned`, also where nothing was found. A picture with look-alikes ends as
-    `proposed`: a person confirms or rejects them, and what is sure is hidden meanwhile.
+    `proposed`: a person confirms or rejects them, and what is sure is hidden meanwhile. One that waits for an officer
+    stays `identified`.
     """
     if registry.get(request_id).state == "received":
         registry.add_matches(request_id, identify(store, registry, request_id))
-        registry.advance(request_id, "identified")
+        _reach(registry, request_id, "identified")
+    if not registry.get(request_id).waits:
+        carry_on(store, registry, request_id)
+
+
+def carry_on(store: Store, registry: Registry, request_id: str) -> None:
+    """Hide what an identified request plainly means, and bring it to its next state; again is fine."""
     if registry.get(request_id).state == "identified" and registry.matches(request_id, "proposed"):
         hide(store, registry, request_id)
-        registry.advance(request_id, "proposed")
+        _reach(registry, request_id, "proposed")
     if registry.get(request_id).state in ("identified", "confirmed"):
         tombstone(store, registry, request_id)
 
@@ -36,6 +44,8 @@ def settle(
     When none is, the request is `confirmed` and goes on to `tombstoned`; again is fine. InputError when a uid is no open
     proposal of the request and was not settled so before; then nothing is settled.
     """
+    if registry.get(request_id).waits:
+        raise InputError(f"request {request_id} waits for an officer; `tamis optout accept` takes it up")
     wanted = dict.fromkeys(reject, "rejected") | dict.fromkeys(confirm, "confirmed")
     known = {match.uid: match for match in registry.matches(request_id)}
     for uid, state in wanted.items():
@@ -65,8 +75,17 @@ def settle(
 def tombstone(store: Store, registry: Registry, request_id: str) -> int:
     """Hide a request's confirmed rows and advance it; the tombstone file comes first, the state after. Return the rows."""
     rows = hide(store, registry, request_id)
-    registry.advance(request_id, "tombstoned", body={"rows": rows})
+    _reach(registry, request_id, "tombstoned", {"rows": rows})
     return rows
+
+
+def _reach(registry: Registry, request_id: str, state: str, body: Mapping[str, Any] | None = None) -> None:
+    """Bring a request to a state; where somebody else who runs the same command has brought it there and further, that is fine."""
+    try:
+        registry.advance(request_id, state, body=body)
+    except InputError:
+        if state not in (done for done, _, _ in registry.get(request_id).transitions):
+            raise
 
 
 def hide(store: Store, registry: Registry, request_id: str) -> int:
@@ -101,16 +120,22 @@ def take_up_lists(store: Store, registry: Registry) -> list[str]:
     return concerned
 
 
-def identify(store: Store, registry: Registry, request_id: str) -> list[Match]:
+def identify(store: Store, registry: Registry, request_id: str, most: int | None = None) -> list[Match]:
     """Return every row of the data set that a request means, sealed facts included; `proposed` ones are for a person.
+
+    With `most`, no more than so many rows are looked into (and copies of those).
 
     Rows of all snapshots and of none are searched, rows refused at extraction too (their URLs are kept as evidence).
     """
     request = registry.get(request_id)
     told, distance = registry.secret(request_id)["value"], request.options.get("distance")
     with tempfile.TemporaryDirectory() as folder:
-        lists = Suppression.of_owners(registry, [request_id], Path(folder))
-        search = search_rows.Search(store, request.kind, told, lists, distance)
+        lists = (  # what waits is not in force, so its own entries are none
+            Suppression.of_value(request.kind, told, Path(folder))
+            if request.waits
+            else Suppression.of_owners(registry, [request_id], Path(folder))
+        )
+        search = search_rows.Search(store, request.kind, told, lists, distance, most=most)
         found, refused = search.find(), search.refused()
     if request.options.get("copies"):
         found |= search_rows.copies(store, found)

@@ -1,5 +1,6 @@
 """The vector of a person's picture, by the model of the data set: what look-alikes are proposed by."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,22 @@ from PIL import Image, ImageOps
 
 from pipeline.clip_spec import ModelSpec
 from pipeline.errors import InputError
+from pipeline.picture_hashes import picture_hashes
 from pipeline.snapshot import latest
 from pipeline.store import Store
 
 
-def picture_vector(store: Store, path: Path, device: str = "auto") -> dict[str, str]:
+def recognised(store: Store, picture: Path | bytes) -> dict[str, str]:
+    """Return what a picture is recognised by: its hashes and, where there is a data set to compare with, its vector."""
+    where = str(picture) if isinstance(picture, Path) else "the picture"
+    try:
+        data = picture.read_bytes() if isinstance(picture, Path) else picture
+    except OSError as error:
+        raise InputError(f"{where}: {error.strerror}") from error
+    return picture_hashes(data, where) | picture_vector(store, data)
+
+
+def picture_vector(store: Store, picture: Path | bytes, device: str = "auto") -> dict[str, str]:
     """Return {"vector": f16[D] unit norm in hex}, or nothing where the data set has no snapshot to compare with.
 
     InputError when the file is no picture. Loads torch; a GPU is used where there is one.
@@ -21,14 +33,15 @@ def picture_vector(store: Store, path: Path, device: str = "auto") -> dict[str, 
     if snapshot is None:
         return {}
     try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+        with Image.open(BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
+            upright = ImageOps.exif_transpose(opened).convert("RGBA")
     except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a picture that can be read ({error})") from error
+        where = picture if isinstance(picture, Path) else "the picture"
+        raise InputError(f"{where}: not a picture that can be read ({error})") from error
     from pipeline import clip_model
 
-    white = Image.new("RGBA", picture.size, "white")
-    rgb = np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
+    white = Image.new("RGBA", upright.size, "white")
+    rgb = np.asarray(Image.alpha_composite(white, upright).convert("RGB"))
     clip: Any = snapshot.config["clip"]
     model = clip_model.load(ModelSpec(clip["model"], clip["pretrained"], clip["precision"]), device)
     vector = model.images(model.prepare(rgb)[None])[0]

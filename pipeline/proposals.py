@@ -36,11 +36,11 @@ class Proposal:
 def proposals(store: Store, registry: Registry, request_id: str) -> list[Proposal]:
     """Return a request's open proposals, the nearest first."""
     open_ = registry.matches(request_id, "proposed")
-    found = [Proposal(m.uid.hex(), m.score or 0.0, *_facts(store, m)) for m in open_]
+    found = [Proposal(m.uid.hex(), m.score or 0.0, *row_facts(store, m)) for m in open_]
     return sorted(found, key=lambda one: (-one.cos, one.uid))
 
 
-def _facts(store: Store, match: Match) -> tuple[str, str, bytes]:
+def row_facts(store: Store, match: Match) -> tuple[str, str, bytes]:
     """Return a row's address, text and stored picture, as far as they are there."""
     part = find(store, "candidates", match.part)
     wanted = pa.array([match.uid], pa.binary(16))

@@ -52,14 +52,21 @@ class Search:
     distance: int | None = None  # Hamming radius that was asked for
     rows: int = 0  # candidate rows looked at
     pictures: int = 0  # stored pictures looked at
+    without: frozenset[bytes] = frozenset()  # uids that are passed over
+    most: int | None = None  # matches that are kept with their facts; those beyond are only counted
+    matched: int = 0  # rows that are meant, kept or not
     near: list[tuple[float, Match]] = field(default_factory=list)
 
     def find(self) -> dict[bytes, Match]:
         """Return uid → match over all parts."""
-        return {match.uid: match for part in committed(self.store, "candidates") for match in self.part(part)}
+        found: dict[bytes, Match] = {}
+        for part in committed(self.store, "candidates"):
+            room = None if self.most is None else max(0, self.most - len(found))
+            found |= {match.uid: match for match in self.part(part, room)}
+        return found
 
-    def part(self, part: Part) -> list[Match]:
-        """Return what a part has of it."""
+    def part(self, part: Part, room: int | None = None) -> list[Match]:
+        """Return what a part has of it, at most `room` matches where that is said; all are counted."""
         how: dict[bytes, tuple[str, float | None]] = {}
         self.rows += part.rows
         fetched = fetches(self.store, part.key)
@@ -70,7 +77,9 @@ class Search:
                 how |= {uid: found for uid, found in self._fetched(generation).items() if uid not in how}
         if isinstance(self.told, dict) and "vector" in self.told:
             self._neighbours(part, set(how))
-        found = [Match(uid, part.key, kind, score) for uid, (kind, score) in sorted(how.items())]
+        meant = sorted((uid, found) for uid, found in how.items() if uid not in self.without)
+        self.matched += len(meant)
+        found = [Match(uid, part.key, kind, score) for uid, (kind, score) in meant[:room]]
         return with_facts(self.store, part, fetched, found)
 
     def _names(self, part: Part) -> list[bytes]:
@@ -158,7 +167,7 @@ class Search:
             uids = embed.table(self.store, columns=["uid"])["uid"]
             for row in np.flatnonzero(cosines >= PROPOSE_COS):
                 uid = uids[int(row)].as_py()
-                if uid not in sure:
+                if uid not in sure and uid not in self.without:
                     match = Match(uid, part.key, "neighbour", round(float(cosines[row]), 4), "proposed")
                     self.near.append((float(cosines[row]), match))
         best = {match.uid: (cosine, match) for cosine, match in sorted(self.near, key=lambda item: item[0])}

@@ -200,9 +200,9 @@ def _check_index(store: Store, snapshot: Snapshot, samples: int, say: Callable[[
     except FileNotFoundError:
         return
     if record["rows"] != samples:
-        say(f"{base}: holds {record['rows']} vectors, the shards {samples} samples; run the ingest again")
+        say(f"{base}: holds {record['rows']} vectors, the shards {samples} samples; run `tamis index sync`")
     for name, sha in record["sha256"].items():
         if not store.exists(f"{base}/{name}"):
-            say(f"{base}/{name}: missing; delete {base}/index.json and run the ingest again")
+            say(f"{base}/{name}: missing; delete {base}/index.json and run `tamis index sync`")
         elif sha256_stored(store, f"{base}/{name}") != sha:
-            say(f"{base}/{name}: its bytes differ from index.json; delete {base}/index.json and run the ingest again")
+            say(f"{base}/{name}: its bytes differ from index.json; delete {base}/index.json and run `tamis index sync`")

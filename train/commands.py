@@ -1,6 +1,7 @@
 """`tamis train …`: begin runs, go on with them, look at presets and keys."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,20 +90,19 @@ def _run(
 
     store = Store.open_url(dataset)
     if not resume:
-        run = start.begin(
-            kind, store, _settled(kind, preset or ("tiny" if base is None else None), file, given), out, base
-        )
+        settled = _settled(kind, preset or ("tiny" if base is None else None), file, given)
+        finished = start.begin(kind, store, settled, out, base, quiet=quiet)
     else:
         run = open_run(out)
         if run.facts.kind != kind:
             raise InputError(
                 f"{out} trains a {run.facts.kind}; `tamis train {run.facts.kind} … --resume` goes on with it"
             )
-        run = resumed(run, _again(run.config, kind, preset, file, given), store)
-    finished = start.train(run, quiet=quiet)
+        finished = start.train(resumed(run, _again(run.config, kind, preset, file, given), store), quiet=quiet)
     if not finished:
         raise typer.Exit(130)
-    print(run.folder)
+    if os.environ.get("RANK", "0") == "0":  # torchrun's other processes have nothing to say
+        print(out)
 
 
 def _settled(kind: "Kind", preset: str | None, file: Path | None, given: dict[str, dict[str, Any]]) -> "TrainConfig":

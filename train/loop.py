@@ -72,7 +72,7 @@ class Loop:
             else nullcontext()
         )
         module: nn.Module = torch.compile(self.task.module) if config.run.compile else self.task.module  # type: ignore[assignment]
-        self.module = DistributedDataParallel(module, broadcast_buffers=False) if self.world.size > 1 else module
+        self.module = DistributedDataParallel(module, forward_sync_buffers=False) if self.world.size > 1 else module
 
     def restore(self, folder: Path) -> None:
         """Go on from a checkpoint."""

@@ -87,7 +87,7 @@ class Run:
 def create(kind: str, store: Store, config: TrainConfig, folder: Path, base: str | None = None) -> Run:
     """Make a run's folder for the newest snapshot; InputError when there is a run already."""
     if (folder / _FILE).exists():
-        raise InputError(f"{folder}: there is a run here already; --resume goes on with it, or name another folder")
+        raise _taken(folder)
     multiple, side = _multiple(kind, config, base), config.data.resolution_px
     if side % multiple:
         raise ConfigError(
@@ -98,7 +98,7 @@ def create(kind: str, store: Store, config: TrainConfig, folder: Path, base: str
     rows = manifest.make(store, require_latest(store), shapes)
     about = (uuid.uuid4().hex[:16], kind, store.root, rows.facts.snapshot, config.model_dump(mode="json"))
     facts = Facts(*about, base=base, parents=parents)
-    return _write(Run(folder.resolve(), facts, rows))
+    return _new(Run(folder.resolve(), facts, rows))
 
 
 def _weights(base: Path) -> str:
@@ -122,10 +122,23 @@ def _multiple(kind: str, config: TrainConfig, base: str | None) -> int:
     return inner * (latents.scale(Path(model.vae)) if model.vae is not None else 1)
 
 
-def _write(run: Run) -> Run:
-    manifest.write(run.rows, run.folder / _ROWS)
-    Store(str(run.folder)).write(_FILE, json.dumps(asdict(run.facts), sort_keys=True, indent=1).encode())
+def _new(run: Run) -> Run:
+    """Write a run that is not there yet; run.json comes last and makes it one."""
+    with held(run):  # two people who name the same folder at once
+        if (run.folder / _FILE).exists():
+            raise _taken(run.folder)
+        manifest.write(run.rows, run.folder / _ROWS)
+        keep(run)
     return run
+
+
+def _taken(folder: Path) -> InputError:
+    return InputError(f"{folder}: there is a run here already; --resume goes on with it, or name another folder")
+
+
+def keep(run: Run) -> None:
+    """Write what stands in run.json; call it only while holding the run."""
+    Store(str(run.folder)).write(_FILE, json.dumps(asdict(run.facts), sort_keys=True, indent=1).encode())
 
 
 def open_run(folder: Path) -> Run:
@@ -152,9 +165,7 @@ def resumed(run: Run, config: TrainConfig | None, store: Store) -> Run:
         raise ConfigError(
             f"{run.folder} was begun with other settings ({', '.join(changed)}); leave them out to go on, or start another run"
         )
-    going = replace(run, facts=replace(run.facts, config=config.model_dump(mode="json")))
-    Store(str(run.folder)).write(_FILE, json.dumps(asdict(going.facts), sort_keys=True, indent=1).encode())
-    return going
+    return replace(run, facts=replace(run.facts, config=config.model_dump(mode="json")))
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -170,7 +181,7 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def branch(run: Run, step: int | None, folder: Path) -> Run:
     """Make another run of the same rows that begins where this one was at a checkpoint, or at its start where None."""
     if (folder / _FILE).exists():
-        raise InputError(f"{folder}: there is a run here already; name another folder with --out")
+        raise _taken(folder)
     parents = [f"{run.facts.id}@{step or 0}"]
     facts = replace(run.facts, id=uuid.uuid4().hex[:16], parents=[*run.facts.parents, *parents])
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +194,7 @@ def branch(run: Run, step: int | None, folder: Path) -> Run:
             draft.rename(target)
         for segment in ledger.read(run.folder, step):
             ledger.write(folder, segment)
-    return _write(Run(folder.resolve(), facts, run.rows))
+    return _new(Run(folder.resolve(), facts, run.rows))
 
 
 @contextmanager

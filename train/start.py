@@ -1,6 +1,7 @@
 """How a run is begun, or gone on with: everything between a command and the loop."""
 
 import itertools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,32 @@ STANDARD_ROWS = 4_096
 
 def train(run: Run, *, quiet: bool = False) -> bool:
     """Train a run from its newest checkpoint, or from the start; return False when somebody asked to stop."""
+    with joined(run.config.run.device) as world:
+        return _alone(run, world, quiet)
+
+
+def begin(
+    kind: str, store: Store, config: TrainConfig, folder: Path, base: str | None = None, *, quiet: bool = False
+) -> bool:
+    """Make a run and train it. Under torchrun the first process makes it, the others wait for it."""
+    with joined(config.run.device) as world:  # once: a group that was left cannot be joined again
+        if world.first:
+            runs.create(kind, store, config, folder, base)
+        world.wait()
+        return _alone(runs.open_run(folder), world, quiet)
+
+
+def _alone(run: Run, world: World, quiet: bool) -> bool:
     if run.shown.rows_shown == 0:
         raise InputError(f"{run.folder}: every row is held out; lower data.validation_frac")
-    with joined(run.config.run.device) as world:
-        if not world.first:
-            return _train(run, world, quiet=True)
-        with runs.held(run):
-            return _train(run, world, quiet)
+    with runs.held(run) if world.first else nullcontext():
+        return _train(run, world, quiet)
 
 
 def _train(run: Run, world: World, quiet: bool) -> bool:
     store = run.store
     if world.first:
+        runs.keep(run)  # how it is run may have changed
         runs.register(run)
         checkpoint.sweep(run.folder)
         Store(str(run.folder)).sweep()
@@ -102,12 +117,3 @@ def first_embeddings(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
     if len(image) < 2:
         raise InputError(f"{batches.store.root}: fewer than two samples are left to train on")
     return image, text
-
-
-def begin(kind: str, store: Store, config: TrainConfig, folder: Path, base: str | None = None) -> Run:
-    """Make a run. Under torchrun the first process makes it, the others wait for it."""
-    with joined(config.run.device) as world:
-        if world.first:
-            runs.create(kind, store, config, folder, base)
-        world.wait()
-    return runs.open_run(folder)

@@ -10,7 +10,7 @@ import typer
 from pipeline.commands.options import Dataset, Json, RegistryUrl, opened
 
 if TYPE_CHECKING:
-    from pipeline.disclosure.lineage import Checkpoints
+    from pipeline.exposure import Checkpoints
 
 
 def _lineage(checkpoints: "Checkpoints | None") -> Callable[..., None]:
@@ -50,6 +50,8 @@ def _lineage(checkpoints: "Checkpoints | None") -> Callable[..., None]:
 
 def _told(found: dict[str, Any]) -> list[str]:
     """Return the answer as lines for a terminal."""
+    from pipeline import exposure
+
     lines = [f"{found['found']:,} samples"] if found["found"] != 1 else ["1 sample"]
     lines += [f"refused when the crawl was read: {row['reason']} ({row['source']})" for row in found["refused"]]
     for sample in found["samples"]:
@@ -70,7 +72,7 @@ def _told(found: dict[str, Any]) -> list[str]:
             f"  release   {made['release']} (snapshot {made['snapshot']}) to {made['recipient']}"
             for made in sample["releases"]
         ]
-        lines += [f"  seen by   {_checkpoint(seen)}" for seen in sample["checkpoints"]]
+        lines += [f"  seen by   {exposure.told(seen)}" for seen in sample["checkpoints"]]
         lines += [
             f"  tombstone {stone['file']}, {stone['request']}{', lifted' if stone['lifted'] else ''}"
             for stone in sample["tombstones"]
@@ -79,16 +81,6 @@ def _told(found: dict[str, Any]) -> list[str]:
     if found["more"]:
         lines += ["", f"and {found['more']:,} more; --most tells more of them"]
     return [*lines, "", f"read {found['read']['files']:,} files, {found['read']['rows']:,} rows"]
-
-
-def _checkpoint(seen: dict[str, Any]) -> str:
-    if "unknown" in seen:
-        return f"perhaps {seen['checkpoint']}: {seen['unknown']}"
-    how = f"its copy {seen['copy']}, " if "copy" in seen else ""
-    clean = seen["last_clean"] or "none, train from the start"
-    return (
-        f"{seen['checkpoint']}, {how}first at step {seen['first_step']:,}, {seen['times']:,} times; last clean: {clean}"
-    )
 
 
 def _snapshot(place: dict[str, Any]) -> str:

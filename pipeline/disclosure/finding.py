@@ -1,8 +1,11 @@
 """From what a person names to the candidates parts that hold it: by the layouts' sorted hashes, without reading the rest."""
 
+import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -89,7 +92,7 @@ def by_uid(store: Store, uid: bytes, hints: Mapping[bytes, Iterable[str]], readi
 
 
 def _indexed_urls(store: Store, uid: bytes, reading: Reading) -> Iterator[str]:
-    """Yield the URL that a snapshot's index has for a uid; its table is sorted by id, so one row group of it is read."""
+    """Yield the URL that a snapshot's index has for a uid; its ids are sorted, so little of them is read."""
     wanted = faiss_id(uid)
     for number in reversed(numbers(store)):
         row = index_row(store, f"{number:06d}", wanted, uid, reading)
@@ -99,20 +102,37 @@ def _indexed_urls(store: Store, uid: bytes, reading: Reading) -> Iterator[str]:
 
 
 def index_row(store: Store, folder: str, id_: int, uid: bytes, reading: Reading) -> dict[str, Any] | None:
-    """Return the row of a uid in a snapshot's index, or None; the index is read as a file."""
-    name = f"index/{folder}/rows.parquet"
-    if not store.exists(name):
+    """Return the row of a uid in a snapshot's index, or None; the index is read as files: a table of places and one of facts."""
+    base = f"index/{folder}"
+    place = _place_of(store, f"{base}/places.npy", id_, reading) if store.exists(f"{base}/places.npy") else None
+    if place is None:
         return None
+    keys = json.loads(store.read(f"{base}/index.json"))["shard_keys"]
+    reading.add()
+    columns = ["id", "key", "url", "shard_offset", "shard_bytes"]
+    with store.open(f"{base}/facts/{keys[place >> 32]}.arrow") as handle:
+        names = pa.ipc.open_file(handle).schema.names
+        fields = pa.ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
+        table = pa.ipc.open_file(handle, options=fields).read_all().slice(place & 0xFFFFFFFF, 1)
+    reading.add(table.num_rows)
+    row: dict[str, Any] = table.to_pylist()[0]
+    return {**row, "shard": place >> 32} if row["key"] == uid.hex() else None
+
+
+def _place_of(store: Store, name: str, id_: int, reading: Reading) -> int | None:
+    """Return the place (shard · 2^32 + row) of an id in an index's i64[2,N] of sorted ids and places, by bisection in the file."""
+    reading.add()
     with store.open(name) as handle:
-        file = pq.ParquetFile(handle)
-        reading.add()
-        for group in _groups(file, "id", id_):
-            table = file.read_row_group(group, columns=["id", "key", "url", "shard", "shard_offset", "shard_bytes"])
-            reading.rows += table.num_rows
-            rows: list[dict[str, Any]] = table.filter(pc.equal(table["id"], id_)).to_pylist()
-            if rows and rows[0]["key"] == uid.hex():
-                return rows[0]
-    return None
+        np.lib.format.read_magic(handle)
+        (_, count), _, _ = np.lib.format.read_array_header_1_0(handle)
+        begin = handle.tell()
+
+        def value(row: int, at: int) -> int:
+            handle.seek(begin + 8 * (row * count + at))
+            return int.from_bytes(handle.read(8), "little", signed=True)
+
+        at = bisect_left(range(count), id_, key=lambda at: value(0, at))
+        return value(1, at) if at < count and value(0, at) == id_ else None
 
 
 def by_sha256(store: Store, sha256: bytes, reading: Reading) -> Found:

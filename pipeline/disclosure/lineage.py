@@ -1,7 +1,7 @@
 """Where a sample is or was: every stage's key, its place in each snapshot's shards, who got it, and what became of it."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from pipeline.disclosure.finding import Found
 from pipeline.disclosure.packed import Reading, Records, in_file, spots, wanted_of
 from pipeline.disclosure.releases import read_manifest, releases
 from pipeline.errors import InputError
+from pipeline.exposure import Checkpoints
 from pipeline.ids import faiss_id
 from pipeline.registry import place
 from pipeline.search_rows import fetches
@@ -48,10 +49,6 @@ class Lineage:
             "refused": self.refused,
             "read": self.reading.to_json(),
         }
-
-
-Checkpoints = Callable[[Store, Sequence[bytes]], Mapping[bytes, list[dict[str, Any]]]]
-"""uids → what of trained models saw each of them; given from outside, for this package does not know the trainer."""
 
 
 def lineage(

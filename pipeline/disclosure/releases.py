@@ -94,13 +94,16 @@ def chosen(store: Store, number: int | None) -> Snapshot:
 
 def refuse_unsettled(store: Store, registry: Registry) -> None:
     """Raise InputError when somebody said no and it has not been carried out yet."""
-    waiting = [found.id for found in registry.requests() if found.state in ("received", "identified", "confirmed")]
+    open_ = [found for found in registry.requests() if found.state in ("received", "identified", "confirmed")]
+    waiting = [found.id for found in open_ if not found.waits]
+    held = [found.id for found in open_ if found.waits and not found.asks]
     lists = [id_ for id_ in registry.imports() if registry.meta(f"searched {id_}") is None]
     hidden = len(erased.pending(store))
     says = [
         f"{hidden:,} hidden samples are not erased yet" if hidden else "",
         f"{len(waiting):,} requests have not been looked for" if waiting else "",
         f"{len(lists):,} imported lists have not been looked for" if lists else "",
+        f"{len(held):,} requests wait for an officer (`tamis optout accept` or `refuse`)" if held else "",
     ]
     if any(says):
         raise InputError(f"{store.root}: {', '.join(filter(None, says))}; run `tamis optout apply` first, then release")

@@ -33,7 +33,7 @@ def find_shards(store: Store, uids: Iterable[bytes], found: Found) -> None:
 
 def unpublished(store: Store, folder: str) -> list[str]:
     """Return the files of a snapshot that a killed run began and did not publish; the next run packs them anew."""
-    places = [f"shards/{folder}", f"index/{folder}"]
+    places = [f"shards/{folder}", f"index/{folder}", *store.folders(f"index/{folder}")]
     places += [f"embeddings/{folder}/{kind}" for kind in ("img_emb", "text_emb", "metadata")]
     return [name for place in places for name in store.names(place)]
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from pipeline.registry import clock, seal
-from pipeline.registry.requests import OPEN, Request
+from pipeline.registry.requests import OPEN, WEB, Request
 from pipeline.registry.rows import advance_position, step
 from pipeline.registry.tables import request
 
@@ -41,6 +41,8 @@ class Opened:
 
     def equal(self, connection: Connection) -> str | None:
         """Return the id of the open request of the same person for the same thing, if there is one."""
+        if self.source == WEB:  # a second stranger who names the same must not get the first one's state and receipt
+            return None
         same = {"kind": self.kind, "source": self.source, "options": self._options, "digest": self.digest}
         alike = (request.c[name] == value for name, value in same.items())
         found = select(request.c.id, request.c.key, request.c.sealed).where(request.c.state.in_(OPEN), *alike)

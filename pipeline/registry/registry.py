@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError, InputError, StorageError
 from pipeline.registry import clock, log, place, scrub, seal
 from pipeline.registry.naming import Named, Value
 from pipeline.registry.opened import Opened
-from pipeline.registry.requests import CATEGORIES, OPEN, REFUSALS, Match, Request, check_move
+from pipeline.registry.requests import CATEGORIES, OPEN, QUESTION, REFUSALS, Match, Request, check_move
 from pipeline.registry.rows import (
     advance_position,
     position,
@@ -123,17 +123,24 @@ class Registry:
         copies: bool | None = None,
         distance: int | None = None,
         received_utc: datetime | None = None,
+        held: bool = False,
+        evidence: str | None = None,
     ) -> Request:
         """Take a request in and return it; an equal one of the same person that is still open is returned instead of a second.
 
         `value` is what the request names; for a `picture` its hashes in hex (sha256, md5, pdq, phash64). From this moment
-        ingests obey it. InputError when the value is none of that kind.
+        ingests obey it, unless it is `held` until an officer accepts it, or only asks. `evidence` is sealed with what the
+        person told. InputError when the value is none of that kind.
         """
         if category not in CATEGORIES:
             raise InputError(f"category {category!r}: one of {', '.join(CATEGORIES)}")
         received = received_utc or clock.now_utc()
         if received > clock.now_utc() + timedelta(days=1):  # a day, for people whose clock is ahead of UTC
             raise InputError(f"received on {clock.text(received)}: that is yet to come")
+        most = removal.MOST_BITS.get("pdq" if kind == "picture" else kind)
+        if distance is not None and not (most and 0 < distance <= most):
+            says = f"1 to {most} bits" if most else "of pdq, phash64 and picture, not of other kinds"
+            raise InputError(f"distance {distance} of a {kind}: a radius is {says}")
         named = Named.read(self.seed, kind, value)
         options: dict[str, Any] = {
             "copies": kind in removal.COPIES_TOO if copies is None else copies,
@@ -141,8 +148,11 @@ class Registry:
         }
         if distance is not None:
             options["distance"] = distance
+        if held:
+            options["held"] = True
+        active = not held and category != QUESTION
         id_ = "r-" + base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
-        secret = {"value": value, "contact": contact, "note": note}
+        secret = {"value": value, "contact": contact, "note": note, **({"evidence": evidence} if evidence else {})}
         opened = Opened(id_, kind, source, options, secret, named.form, named.digest, received)
         with place.writing(self.engine) as connection:
             known = opened.equal(connection)
@@ -153,7 +163,7 @@ class Registry:
                 connection.execute(
                     entry.insert().values(
                         kind=entry_kind, digest=digest, owner=id_, length=length, position=number, category=category,
-                        distance=distance or 0, active=True,
+                        distance=distance or 0, active=active,
                     )
                 )  # fmt: skip
             return read_request(connection, id_)
@@ -211,6 +221,16 @@ class Registry:
                     .values(active=False, position=advance_position(connection))
                 )
             step(connection, request_id, state, {**({"reason": reason} if reason else {}), **(body or {})})
+
+    def accept(self, request_id: str) -> None:
+        """Let ingests obey what a held request names, with the log's entry; again changes nothing."""
+        with place.writing(self.engine) as connection:
+            mine = (entry.c.owner == request_id, entry.c.active.is_(False))
+            said = select(leaf.c.number).where(leaf.c.request == request_id, leaf.c.type == "accepted")
+            if not read_request(connection, request_id).waits or connection.execute(said).first() is not None:
+                return
+            connection.execute(update(entry).where(*mine).values(active=True, position=advance_position(connection)))
+            log.append(connection, "accepted", {"request": request_id})
 
     def extend(self, request_id: str, now: datetime | None = None) -> Request:
         """Extend the deadline to three months in all, which the person must be told within the first (GDPR art. 12(3))."""

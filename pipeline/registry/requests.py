@@ -19,6 +19,15 @@ MOVES: Final[dict[str, tuple[str, ...]]] = {
     "withdrawn": (),
     "refused": (),
 }
+QUESTION: Final = "gdpr15"
+"""Category of a request that asks whether something is in the data set (GDPR art. 15); it hides and blocks nothing."""
+ANSWERED: Final[dict[str, tuple[str, ...]]] = {
+    "received": ("identified", "refused", "withdrawn"),
+    "identified": ("closed", "refused", "withdrawn"),
+}
+"""The moves of a question: it is answered, and that is its end."""
+WEB: Final = "web"
+"""Source of what strangers file on the page: nobody knows yet who they are."""
 OPEN: Final = ("received", "identified", "proposed", "confirmed", "tombstoned", "erased")
 REFUSALS: Final = (
     "not_identifiable",
@@ -28,7 +37,7 @@ REFUSALS: Final = (
     "excessive",
     "legal_obligation",
 )
-CATEGORIES: Final = ("train", "tdm", "gdpr17", "gdpr21", "copyright", "dmca", "csam", "ncii")
+CATEGORIES: Final = ("train", "tdm", QUESTION, "gdpr17", "gdpr21", "copyright", "dmca", "csam", "ncii")
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,16 @@ class Request:
     extended_due_utc: str | None
     forgotten: bool  # whether the key of what the person told is destroyed
     transitions: tuple[tuple[str, str, int | None], ...] = ()  # state, time, log leaf
+
+    @property
+    def asks(self) -> bool:
+        """Tell whether it only asks for confirmation."""
+        return self.options.get("category") == QUESTION
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether it has no effect until an officer accepts it (see pipeline.held)."""
+        return (self.asks or bool(self.options.get("held"))) and self.state in ("received", "identified")
 
     @property
     def deadline_utc(self) -> str:
@@ -80,6 +99,7 @@ class Match:
 
 def check_move(request: Request, state: str) -> None:
     """Raise InputError when the request cannot go to that state, with what is possible."""
-    if state not in MOVES[request.state]:
-        possible = ", ".join(MOVES[request.state]) or "nothing more"
+    legal = ANSWERED.get(request.state, ()) if request.asks else MOVES[request.state]
+    if state not in legal:
+        possible = ", ".join(legal) or "nothing more"
         raise InputError(f"request {request.id} is {request.state}: it cannot become {state}; possible: {possible}")

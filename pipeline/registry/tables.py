@@ -18,7 +18,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 
@@ -57,6 +56,13 @@ request = Table(
     Column("commitment", LargeBinary(32), nullable=False),  # HMAC-SHA256, what the log's leaves hold of the value
     Index("request_state", "state", "due_utc"),
     Index("request_digest", "digest"),  # equal requests
+)
+
+link = Table(  # by which somebody who filed a request on the page follows it; the secret itself is theirs alone
+    "link",
+    metadata,
+    Column("hash", LargeBinary(32), primary_key=True),  # SHA-256 of the secret, which has 160 bits
+    Column("request_id", String(40), ForeignKey("request.id"), nullable=False),
 )
 
 transition = Table(
@@ -120,7 +126,6 @@ import_ = Table(
     Column("known", BigInteger, nullable=False),
     Column("withdrawn", BigInteger, nullable=False),
     Column("bad", BigInteger, nullable=False),
-    UniqueConstraint("sha256", "source"),
 )
 
 leaf = Table(

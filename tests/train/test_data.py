@@ -14,7 +14,7 @@ from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests import small_dataset
 from train import manifest
-from train.buckets import Bucket, buckets
+from train.buckets import NONE, Bucket, buckets
 from train.data import Batch, Batches, loader, same_encoder
 from train.manifest import Manifest
 from train.order import Order
@@ -159,3 +159,25 @@ def test_an_empty_snapshot_says_that_there_is_nothing_to_train_on(small: small_d
     empty = Snapshot(**{**vars(small.snapshot), "shards": []})
     with pytest.raises(InputError, match="nothing to train on"):
         manifest.make(small.store, empty, SQUARE)
+
+
+def test_rows_are_held_out_by_their_names_and_every_row_is_in_one_part(small: small_dataset.Small) -> None:
+    rows = made(small)
+    shown, held = rows.split(0.2, 1)
+    assert ((shown.bucket == NONE) != (held.bucket == NONE)).all()
+    assert shown.rows_shown + held.rows_shown == small.snapshot.rows
+    assert 5 <= held.rows_shown <= 25
+    assert shown.digest != held.digest != rows.digest
+    assert rows.split(0.0, 1)[1].rows_shown == 0
+    more = rows.split(0.4, 1)[1]
+    assert (more.bucket[held.bucket != NONE] != NONE).all()
+
+
+def test_captions_and_numbers_of_rows_come_with_a_batch_when_asked_for(small: small_dataset.Small) -> None:
+    rows = made(small)
+    order = Order(rows.shards, seed=1, batch=16, window=2)
+    batch = Batches(small.store, rows, order, captions=True)[0]
+    assert len(batch.captions) == 16
+    assert all(batch.captions)
+    assert [manifest.name(bytes(uid).ljust(16, b"\0")) for uid in batch.uid] == rows.names[batch.row.numpy()].tolist()
+    assert Batches(small.store, rows, order)[0].captions == ()

@@ -124,6 +124,10 @@ def test_the_command_names_checkpoints_and_a_run_that_is_gone_is_said_to_be_unkn
     said = tamis("lineage", own.root, "--uid", uid.hex())
     assert f"seen by   {run.folder / checkpoint.name(4)}, first at step 0, 1 times; last clean: none" in said
     assert len(own.names(REGISTER)) == 1
+    confirmed = json.loads(tamis("optout", "confirm", own.root, "--uid", uid.hex(), "--json"))
+    assert [(one["uid"], one["first_step"], one["times"]) for one in confirmed["checkpoints"]] == [
+        (uid.hex(), 0, 1)
+    ] * 2
     shutil.move(run.folder, tmp_path / "elsewhere")
     (sample,) = json.loads(tamis("lineage", own.root, "--uid", uid.hex(), "--json"))["samples"]
     (seen,) = sample["checkpoints"]

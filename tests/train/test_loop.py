@@ -43,13 +43,12 @@ def metrics(run: Run, name: str) -> list[float]:
     return [found[name] for found in map(json.loads, lines) if name in found]
 
 
-def started(run: Run, *, processes: int = 1) -> "subprocess.Popen[str]":
-    """Start the command that goes on with a run, under torchrun where there are several processes."""
+def started(*arguments: str | Path, processes: int = 1) -> "subprocess.Popen[str]":
+    """Start `tamis train decoder`, under torchrun where there are several processes."""
     tamis = Path(loop.__file__).parents[1] / "tamis.py"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     start = launch if processes > 1 else [sys.executable]
-    kind = run.facts.kind
-    command = [*start, str(tamis), "train", kind, run.facts.dataset, "--out", str(run.folder), "--resume"]
+    command = [*start, str(tamis), "train", "decoder", *map(str, arguments)]
     threads = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tamis.parent)}
     return subprocess.Popen(command, env=threads, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -92,13 +91,13 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(
 ) -> None:
     run = tiny_run.begun(pictures, tmp_path / "run", run={"checkpoint_steps": 2})
     for killed in range(3):
-        going = started(run)
+        going = started(pictures.root, "--out", run.folder, "--resume")
         while not checkpoint.steps(run.folder) or checkpoint.steps(run.folder)[-1] < 2 * (killed + 1):
             assert going.poll() is None, going.communicate()[0]
             time.sleep(0.005)
         going.send_signal(signal.SIGKILL)
         going.wait()
-    going = started(run)
+    going = started(pictures.root, "--out", run.folder, "--resume")
     said = going.communicate()[0]
     assert going.returncode == 0, said
     assert equal(weights(run, 8), weights(decoder_run, 8))
@@ -107,10 +106,11 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(
 def test_two_processes_see_the_same_batches_and_come_to_the_same_losses(
     decoder_run: Run, pictures: Store, tmp_path: Path
 ) -> None:
-    run = tiny_run.begun(pictures, tmp_path / "run")
-    going = started(run, processes=2)
+    settings = tiny_run.toml(tmp_path / "run.toml")
+    going = started(pictures.root, "--out", tmp_path / "run", "--config", settings, processes=2)
     said = going.communicate(timeout=240)[0]
     assert going.returncode == 0, said
+    run = open_run(tmp_path / "run")
     for name in ("loss", "validation_loss", "seen_loss"):
         assert metrics(run, name) == pytest.approx(metrics(decoder_run, name), rel=1e-4)
     one, two = weights(run, 8, "model"), weights(decoder_run, 8, "model")

@@ -1,5 +1,6 @@
 """A run small enough for a test: 16 px, a few thousand weights, single precision."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ def config(kind: Kind = "decoder", **sections: dict[str, Any]) -> TrainConfig:
     return settle(
         kind, None, None, {name: {**TINY.get(name, {}), **sections.get(name, {})} for name in {**TINY, **sections}}
     )
+
+
+def toml(path: Path) -> Path:
+    """Write the tiny configuration to a file."""
+    lines = [
+        f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+        for name, keys in TINY.items()
+    ]
+    path.write_text("".join(lines))
+    return path
 
 
 def begun(store: Store, folder: Path, kind: Kind = "decoder", **sections: dict[str, Any]) -> Run:

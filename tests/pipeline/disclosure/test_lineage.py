@@ -83,7 +83,7 @@ def test_an_address_costs_its_layout_and_not_the_data_set(plain: Made) -> None:
         1 for key in plain.snapshot.extracts if list((plain.root / "extract").glob(f"{key}.*.refused.parquet"))
     )
     assert nothing.reading.files == len(plain.snapshot.layouts) + refused  # no part is opened for it
-    uids_and_counts, own_tables = 2 * len(plain.snapshot.parts), 9
+    uids_and_counts, own_tables = 2 * len(plain.snapshot.parts), 10
     assert by_url.files <= nothing.reading.files + uids_and_counts + own_tables
 
 

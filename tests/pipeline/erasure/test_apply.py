@@ -205,7 +205,7 @@ def test_a_whole_site_and_at_last_everything(fresh: Fresh) -> None:
     run(store)
     assert erasing.shown(store, 1) == erasing.shown(store, 2) == {}
     assert erasing.problems(store) == []
-    assert Searcher(store).rows.num_rows == 0
+    assert Searcher(store).opened.rows == 0
 
 
 def test_what_killed_runs_left_goes_too(fresh: Fresh) -> None:
@@ -260,7 +260,7 @@ def test_search_and_report_go_on_with_what_is_left(fresh: Fresh, tmp_path: Path)
         hits = [hit.uid for hit in asked.by_uid(living, 1000)]
         assert len(hits) == len(erasing.shown(store))
         assert not {uid.hex() for uid in gone} & set(hits)
-        with pytest.raises(InputError, match="no sample of this data set"):
+        with pytest.raises(InputError, match="no picture of this data set"):
             asked.by_uid(gone[0].hex(), 3)
     for number in ("1", "2"):
         tamis("report", store.root, "--snapshot", number, "--out", tmp_path / "report.html")

@@ -1,0 +1,142 @@
+"""The nearest of one modality: segments propose ids, the stored vectors rank them, so that every cosine shown is exact."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from index import segments
+from index.mapped import Files
+from index.places import Places
+from index.query import Modality
+from index.record import Side
+from index.vectors import Vectors
+
+F32 = NDArray[np.float32]
+Ids = NDArray[np.int64]
+NARROW_ROWS = 20_000
+"""Up to so many chosen ids all of them are compared: 20 ms for 512 numbers; an index would leave most of its lists unread."""
+_TOGETHER = 64  # queries whose proposals are in memory at once
+_SELECTORS = 4
+
+
+@dataclass(frozen=True)
+class Found:
+    """The neighbours of one vector, nearest first: ids i64[K] and cosines f32[K]."""
+
+    ids: Ids
+    cos: F32
+
+
+class Ranking:
+    """The opened segments of one modality of a snapshot."""
+
+    def __init__(
+        self, files: Files, base: str, side: Side, modality: Modality, places: Places, vectors: Vectors
+    ) -> None:
+        self.side, self._modality, self._places, self._vectors = side, modality, places, vectors
+        self._opened = [(segments.read(files.path(f"{base}/{one.name}")), one) for one in side.segments]
+        self._lists = max((index.nlist for index, _ in self._opened if isinstance(index, faiss.IndexIVF)), default=0)
+        self._most = max((one.rows for _, one in self._opened), default=0)
+        self._selectors: OrderedDict[bytes, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def near(self, vectors: F32, k: int, among: Ids | None = None) -> list[Found]:
+        """Return for each vector f32[Q,D] its at most k nearest, among sorted ids of the snapshot where there are any."""
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        if among is not None and len(among) <= NARROW_ROWS:
+            return self._compared(vectors, k, among)
+        k = min(k, len(self._places.ids) if among is None else len(among))
+        nprobe, depth = self._effort(k, among)
+        selector = None if among is None else self._selector(among)
+        blocks = [vectors[low : low + _TOGETHER] for low in range(0, len(vectors), _TOGETHER)]
+        return [found for block in blocks for found in self._ranked(block, k, nprobe, depth, selector)]
+
+    def _effort(self, k: int, among: Ids | None) -> tuple[int, int]:
+        """Return the lists to look into and the proposals to take: measured for ten of all, so scaled for others.
+
+        Of more answers the last lie in lists farther away; of few that are chosen as many have to be met.
+        """
+        wider = math.sqrt(max(1.0, k / 10)) * (1.0 if among is None else len(self._places.ids) / len(among))
+        return math.ceil(self.side.nprobe * wider), max(self.side.depth, 3 * k)
+
+    def ranked(self, vectors: F32, k: int, nprobe: int, depth: int) -> list[Found]:
+        """Return the at most k nearest with a given effort; what makes the curve."""
+        return self._ranked(np.ascontiguousarray(vectors, np.float32), k, nprobe, depth, None)
+
+    def _ranked(self, vectors: F32, k: int, nprobe: int, depth: int, selector: Any) -> list[Found]:
+        found: dict[int, Found] = {}
+        waiting = list(range(len(vectors)))
+        while waiting:
+            whole = depth >= self._most and nprobe >= self._lists
+            proposed = self.proposals(vectors[waiting], nprobe, depth, selector)
+            rest = []
+            for row, number in enumerate(waiting):
+                ids = np.unique(np.concatenate([one[row] for one in proposed])) if proposed else np.empty(0, np.int64)
+                ids = ids[self._places.having(ids)]  # removed rows and erased ones drop out
+                if len(ids) >= k or whole:
+                    found[number] = self._best(vectors[number], ids, k)
+                else:
+                    rest.append(number)
+            waiting, nprobe, depth = rest, 4 * nprobe, 4 * depth
+        return [found[number] for number in range(len(vectors))]
+
+    def proposals(self, vectors: F32, nprobe: int, depth: int, selector: Any = None) -> list[Ids]:
+        """Return what each segment proposes, i64[Q,depth], -1 where it knows no more."""
+        return [
+            segments.search(index, vectors, min(depth, one.rows), nprobe, selector, one.wiped > 0)
+            for index, one in self._opened
+            if one.rows
+        ]
+
+    def compared(self, vector: F32, ids: Ids) -> Found:
+        """Return proposals for one vector in their right order; what the snapshot does not hold drops out."""
+        ids = ids[self._places.having(ids)]
+        return self._best(vector, ids, len(ids))
+
+    def _compared(self, vectors: F32, k: int, among: Ids) -> list[Found]:
+        stored = self._vectors.rows(self._modality, self._places.of(among))
+        return [_top(among, stored @ vector, k) for vector in vectors]
+
+    def _best(self, vector: F32, ids: Ids, k: int) -> Found:
+        return _top(ids, self._vectors.rows(self._modality, self._places.of(ids)) @ vector, k)
+
+    def _selector(self, among: Ids) -> Any:
+        """Return FAISS's set of ids; building one of a million takes a tenth of a second, so the last few are kept."""
+        key = np.ascontiguousarray(among).tobytes()
+        with self._lock:
+            if key not in self._selectors:
+                self._selectors[key] = faiss.IDSelectorBatch(among)
+            self._selectors.move_to_end(key)
+            while len(self._selectors) > _SELECTORS:
+                self._selectors.popitem(last=False)
+            return self._selectors[key]
+
+
+def _top(ids: Ids, cos: F32, k: int) -> Found:
+    if len(ids) > 4 * k:
+        kept = np.argpartition(-cos, k)[: 2 * k] if k else np.empty(0, np.int64)
+        ids, cos = ids[kept], cos[kept]
+    order = np.lexsort((ids, -cos))[:k]
+    return Found(ids[order], cos[order])
+
+
+def exactly(vectors: Sequence[NDArray[np.float16]], ids: Sequence[Ids], queries: F32, k: int) -> tuple[Ids, F32]:
+    """Return the k nearest of all, ids i64[Q,K] and cosines f32[Q,K], by comparing every vector; rows of id -1 are left out."""
+    best_ids = np.full((len(queries), k), -1, np.int64)
+    best = np.full((len(queries), k), -2, np.float32)
+    for shard, names in zip(vectors, ids, strict=True):
+        cos = queries @ shard.astype(np.float32).T
+        cos[:, names < 0] = -2
+        both = np.concatenate([best, cos], axis=1)
+        every = np.concatenate([best_ids, np.broadcast_to(names, cos.shape)], axis=1)
+        kept = np.argpartition(-both, k - 1, axis=1)[:, :k]
+        best, best_ids = np.take_along_axis(both, kept, 1), np.take_along_axis(every, kept, 1)
+    order = np.argsort(-best, axis=1, kind="stable")
+    return np.take_along_axis(best_ids, order, 1), np.take_along_axis(best, order, 1)

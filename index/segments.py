@@ -1,0 +1,245 @@
+"""FAISS files: train, fill, merge, open mapped, search, wipe. Ids are ours (63 bits of the uid); rows of a file never are.
+
+Lists of IVF kinds lie in the file as FAISS's own `ilar` block, so that opening maps them (IO_FLAG_MMAP) and an erasure wipes
+them in place. With faiss-gpu-cu12 1.15.1 (CUDA 12) and a device, centroids are trained and vectors assigned on the GPU.
+"""
+
+import errno
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from index.kinds import EXACT
+from pipeline.erasure.tar_erase import FileWriter
+from pipeline.errors import FormatError
+
+F32 = NDArray[np.float32]
+Ids = NDArray[np.int64]
+_METRIC = faiss.METRIC_INNER_PRODUCT
+_SEED = 1234
+_LIVING = faiss.IDSelectorRange(0, 2**63 - 1)
+
+
+def gpus() -> int:
+    """Return how many devices FAISS can use; 0 with faiss-cpu."""
+    return int(getattr(faiss, "get_num_gpus", lambda: 0)())
+
+
+def train(factory: str, sample: F32) -> Any:
+    """Return an empty index of a kind, trained on vectors f32[N,D] of unit norm."""
+    index: Any = faiss.index_factory(sample.shape[1], factory, _METRIC)
+    if factory == EXACT:
+        return index
+    index.cp.seed = _SEED
+    if gpus():
+        index.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatL2(sample.shape[1]))
+    index.train(sample)
+    if gpus():
+        index.clustering_index = None
+    return index
+
+
+def centroids(index: Any) -> F32:
+    """Return the centroids f32[L,D] of an IVF index."""
+    found: F32 = faiss.downcast_index(index.quantizer).reconstruct_n(0, index.nlist)
+    return found
+
+
+def add(index: Any, vectors: F32, ids: Ids) -> None:
+    """Add vectors f32[N,D]. Lists are found by multiplying matrices: thrice as fast as the graph over the centroids."""
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    if not isinstance(index, faiss.IndexIVF):
+        index.add_with_ids(vectors, ids)
+        return
+    flat: Any = faiss.IndexFlatIP(index.d)
+    flat.add(centroids(index))
+    if gpus():
+        flat = faiss.index_cpu_to_all_gpus(flat)
+    graph = index.quantizer
+    index.quantizer = (
+        flat  # fast scan has no other way to be told the lists: its `add_core` packs codes wrongly (1.15.1)
+    )
+    try:
+        index.add_with_ids(vectors, ids)
+    finally:
+        index.quantizer = graph
+
+
+def write(index: Any, path: Path) -> None:
+    """Write an index to a local file; OSError tells of a full disk."""
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:  # how FAISS tells of a full disk
+        full = "No space left" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+
+
+def read(path: Path) -> Any:
+    """Open an index file, its lists mapped where the kind allows; FormatError when it is damaged."""
+    try:
+        index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+    except (RuntimeError, MemoryError) as error:
+        raise FormatError(
+            f"{path}: not an index that FAISS reads; `tamis index build` makes it anew ({error})"
+        ) from error
+    return index
+
+
+def read_whole(path: Path) -> Any:
+    """Read an index file into memory, to be added to."""
+    index: Any = faiss.read_index(str(path))
+    return index
+
+
+def emptied(path: Path) -> Any:
+    """Return an index of the same training as a file's, without its vectors."""
+    index = read(path)
+    if isinstance(index, faiss.IndexIVFFastScan):
+        index.reset()
+        return index
+    lists: Any = faiss.ArrayInvertedLists(index.nlist, index.code_size)
+    index.replace_invlists(lists, True)
+    lists.this.disown()
+    index.ntotal = 0
+    return index
+
+
+def merge(trained: Any, blocks: Sequence[Path], target: Path) -> None:
+    """Write one index of the vectors of several of the same training, in their order, list by list: memory stays flat.
+
+    Fast-scan kinds keep their lists in memory anyway and are merged there.
+    """
+    opened = [read(block) for block in blocks]
+    if isinstance(trained, (faiss.IndexIVFFastScan, faiss.IndexIDMap)):
+        for one in opened:
+            trained.merge_from(one, 0)
+        write(trained, target)
+        return
+    held = [one.invlists for one in opened]
+    sizes = [[lists.list_size(number) for lists in held] for number in range(trained.nlist)]
+    trained.ntotal = sum(one.ntotal for one in opened)
+    write(trained, target)
+    empty = struct.pack("<4sQQ4sQ", b"ilar", trained.nlist, trained.code_size, b"sprs", 0)
+    totals = np.array([sum(size) for size in sizes], np.uint64)
+    with target.open("r+b") as out:
+        out.seek(-len(empty), os.SEEK_END)
+        if out.read() != empty:
+            raise FormatError(f"{target}: this FAISS writes empty lists in another way; please report its version")
+        out.seek(-len(empty), os.SEEK_END)
+        out.write(struct.pack("<4sQQ4sQ", b"ilar", trained.nlist, trained.code_size, b"full", trained.nlist))
+        out.write(totals.tobytes())
+        for number in range(trained.nlist):
+            for part in (_codes, _ids):
+                for lists, size in zip(held, sizes[number], strict=True):
+                    if size:
+                        out.write(part(lists, number, size).tobytes())
+
+
+def _codes(lists: Any, number: int, size: int) -> NDArray[np.uint8]:
+    codes: NDArray[np.uint8] = faiss.rev_swig_ptr(lists.get_codes(number), size * lists.code_size)
+    return codes
+
+
+def _ids(lists: Any, number: int, size: int) -> Ids:
+    ids: Ids = faiss.rev_swig_ptr(lists.get_ids(number), size)
+    return ids
+
+
+def search(index: Any, vectors: F32, k: int, nprobe: int, chosen: Any = None, wiped: bool = False) -> Ids:
+    """Return for each vector f32[Q,D] the ids i64[Q,K] that are proposed, -1 where there are fewer.
+
+    `chosen` is a selector of ids; `wiped` tells that there are places of erased vectors to be passed over.
+    """
+    selector = chosen if chosen is not None else _LIVING if wiped else None
+    params: Any = _parameters("SearchParameters", sel=selector) if selector is not None else None
+    if isinstance(index, faiss.IndexIVF):
+        coarse: Any = None
+        if isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW):
+            coarse = _parameters("SearchParametersHNSW", efSearch=max(32, 2 * nprobe))
+        params = _parameters(
+            "SearchParametersIVF", sel=selector, nprobe=min(nprobe, index.nlist), quantizer_params=coarse
+        )
+    _, ids = index.search(vectors, k, params=params)
+    found: Ids = ids
+    return found
+
+
+def _parameters(name: str, **values: Any) -> Any:
+    """Make FAISS's parameters of a search; its stubs do not know that they take names."""
+    return getattr(faiss, name)(**values)
+
+
+def _lists(index: Any) -> Any:
+    """Return the inverted lists as the type they are."""
+    return faiss.downcast_InvertedLists(index.invlists)
+
+
+def ids_of(index: Any) -> Ids:
+    """Return the ids that an index holds, -1 for wiped ones."""
+    if isinstance(index, faiss.IndexIDMap):
+        return np.asarray(faiss.vector_to_array(index.id_map), np.int64)
+    lists = index.invlists
+    pieces = [_ids(lists, number, size).copy() for number in range(index.nlist) if (size := lists.list_size(number))]
+    return np.concatenate([np.empty(0, np.int64), *pieces])
+
+
+def wipe(path: Path, gone: Ids, draft: Path) -> bool:
+    """Take vectors out of a local index file: in place, or by writing `draft`, which then is to replace it; tells which.
+
+    IVF: codes become zero and ids -1 where they are, so that places and order stay and doing it again after any stop ends with
+    the same bytes; fast scan's lists are read and written as a whole. Exact kinds are written without the vectors.
+    """
+    index = read(path)
+    if isinstance(index, faiss.IndexIDMap):
+        index.remove_ids(faiss.IDSelectorBatch(gone))
+        write(index, draft)
+        return True
+    if isinstance(index, faiss.IndexIVFFastScan):
+        _wipe_blocks(index, gone)
+        write(index, draft)
+        return True
+    width = int(index.invlists.code_size)
+    with path.open("r+b", buffering=0) as handle:
+        writer = FileWriter(handle.fileno())
+        held = [(_lists(index).lists.at(n), rows.tolist()) for n, rows in _held(index, gone)]
+        for place, rows in held:
+            for row in rows:
+                writer.write(place.offset + row * width, bytes(width))
+        writer.sync()  # as long as its id is there, a stopped erasure finds it again
+        for place, rows in held:
+            for row in rows:
+                writer.write(place.offset + place.capacity * width + row * 8, b"\xff" * 8)
+        writer.sync()
+    return False
+
+
+def _held(index: Any, gone: Ids) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield (list, rows in it) of the lists that hold one of the ids."""
+    for number in range(index.nlist):
+        size = index.invlists.list_size(number)
+        rows = np.flatnonzero(np.isin(_ids(index.invlists, number, size), gone)) if size else np.empty(0, np.int64)
+        if len(rows):
+            yield number, rows
+
+
+def _wipe_blocks(index: Any, gone: Ids) -> None:
+    """Zero codes in fast scan's interleaved blocks, through FAISS's own packer."""
+    lists = _lists(index)
+    packer = lists.packer
+    zero = np.zeros(packer.code_size, np.uint8)
+    for number, rows in _held(index, gone):
+        size = lists.list_size(number)
+        blocks = -(-size // packer.nvec)
+        codes = faiss.rev_swig_ptr(lists.get_codes(number), blocks * packer.block_size).reshape(
+            blocks, packer.block_size
+        )
+        ids = _ids(lists, number, size)
+        for row in rows.tolist():
+            packer.pack_1(zero, row, codes)
+            ids[row] = -1
