@@ -13,6 +13,7 @@ import typer
 from index import commands, commands_search, commands_serve
 from pipeline.commands import dedup, optout, recheck, release
 from pipeline.commands.options import Dataset, Json
+from train import commands as training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,12 @@ def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
     from index.erase import erase
 
     return erase(store, uids)
+
+
+def _checkpoints(store: "Store", uids: "Sequence[bytes]") -> "dict[bytes, list[dict[str, Any]]]":
+    from train.lineage import checkpoints
+
+    return checkpoints(store, uids)
 
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
@@ -226,9 +233,10 @@ commands_search.mount(app)
 commands_serve.mount(app)
 app.add_typer(commands.group(), name="index")
 dedup.mount(app)
-app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
+app.add_typer(optout.group(derived=[_erase_from_index], checkpoints=_checkpoints), name="optout")
 recheck.mount(app)
-release.mount(app)
+release.mount(app, checkpoints=_checkpoints)
+app.add_typer(training.app, name="train")
 
 
 def run() -> int:
