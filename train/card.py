@@ -64,8 +64,9 @@ def _quality(run: Path) -> list[tuple[str, str]]:
         found = json.loads((run / "quality.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return [("quality", "not measured; `tamis train quality` does")]
+    reached = f"({found['pictures']} pictures; real pictures {found['agreement_real']:.1%}, chance 1 %)"
     return [
-        ("prompts retrieved among 100", f"{found['agreement']:.1%} ({found['pictures']} pictures; real pictures {found['agreement_real']:.1%}, chance 1 %)"),
+        ("prompts retrieved among 100", f"{found['agreement']:.1%} {reached}"),
         ("KID", f"{found['kid']:.4f} (real against real {found['kid_floor']:.4f})"),
         ("CMMD", f"{found['cmmd']:.3f} (real against real {found['cmmd_floor']:.3f})"),
     ]  # fmt: skip
