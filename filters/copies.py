@@ -8,6 +8,7 @@ import heapq
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from filters.base import numbers
@@ -17,13 +18,12 @@ Rows = NDArray[np.int64]
 
 def policy_rank(uids: pa.Array, px: NDArray[np.float64], clip_cos: NDArray[np.float64]) -> Rows:
     """Rank rows by the keep policy, 0 first: most pixels, then highest cosine (missing last), then smallest uid."""
-    raw = uids.to_pylist()
-    by_uid = np.empty(len(raw), np.int64)
-    by_uid[sorted(range(len(raw)), key=raw.__getitem__)] = np.arange(len(raw))
+    by_uid = np.empty(len(uids), np.int64)
+    by_uid[pc.sort_indices(uids).to_numpy()] = np.arange(len(uids))
     pixels = np.nan_to_num(px.astype(np.float64), nan=-1.0)
     cosine = np.nan_to_num(clip_cos.astype(np.float64), nan=-2.0)
-    rank = np.empty(len(raw), np.int64)
-    rank[np.lexsort((by_uid, -cosine, -pixels))] = np.arange(len(raw))
+    rank = np.empty(len(uids), np.int64)
+    rank[np.lexsort((by_uid, -cosine, -pixels))] = np.arange(len(uids))
     return rank
 
 

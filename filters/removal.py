@@ -26,6 +26,9 @@ KINDS: Final = (
 NAMED: Final = ("url", "url_prefix", "host", "domain", "text", "creator")
 """Kinds whose values are kept as keyed digests only; `uid` is a digest already."""
 HASH_BYTES: Final = {"uid": 16, "sha256": 32, "md5": 16, "pdq": 32, "phash64": 8}
+MOST_BITS: Final = {"pdq": 63, "phash64": 15}
+"""Widest Hamming radius that may be asked for. Strangers' hashes differ in half of the bits on average (128, 32): from here to
+there a radius would sweep the data set."""
 COPIES_TOO: Final = frozenset({"url", "uid", "sha256", "md5", "pdq", "phash64", "picture"})
 """Kinds that speak of a picture, so that a request reaches its copies unless it says otherwise."""
 

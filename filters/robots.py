@@ -246,7 +246,10 @@ class Robots:
 
 
 def _decode(body: bytes) -> tuple[bytes, str]:
-    """Bring a file to UTF-8 octets without a byte order mark; UTF-16 is read, since its meaning is plain."""
+    """Bring a file to UTF-8 octets without a byte order mark; UTF-16 is read, since its meaning is plain.
+
+    NUL octets mean nothing in a text and are passed over: a line must not lose its no to one that slipped in.
+    """
     for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if body.startswith(mark):
             return body[2:].decode(encoding, "ignore").encode(), encoding
@@ -256,8 +259,9 @@ def _decode(body: bytes) -> tuple[bytes, str]:
         return body.decode("utf-16-be", "ignore").encode(), "utf-16-be"
     for mark in (codecs.BOM_UTF8, codecs.BOM_UTF8[:2], codecs.BOM_UTF8[:1]):  # a mark cut short is skipped, too
         if body.startswith(mark):
-            return body[len(mark) :], "utf-8"
-    return body, "utf-8"
+            body = body[len(mark) :]
+            break
+    return body.replace(b"\0", b""), "utf-8"
 
 
 def _record(line: bytes) -> tuple[str, bytes]:

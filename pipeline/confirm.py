@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from sqlalchemy import select
 
 from pipeline import search_rows, snapshot, tombstones
+from pipeline.errors import InputError
+from pipeline.exposure import Checkpoints
 from pipeline.pack import shard_files
 from pipeline.registry import place
 from pipeline.registry.registry import Registry
@@ -58,12 +60,16 @@ def confirm(
     *,
     without: frozenset[bytes] = frozenset(),
     most: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, Any]:
     """Answer whether a data set holds what a name, a hash or a picture (its hashes and vector) means.
 
     `found` is yes, no, or unknown: only look-alikes that a person would have to compare, or parts that cannot be read.
     For strangers: uids `without` count as not there, and beyond `most` rows are counted, not looked into.
+    InputError where there is no data set: a no would be a statement about something that nobody has looked at.
     """
+    if not store.names("snapshots") and not store.names("candidates"):
+        raise InputError(f"{store.root}: no data set is here, so nothing can be said of it; check the path")
     with tempfile.TemporaryDirectory() as folder:
         told = value if isinstance(value, str) else dict(value)
         lists = Suppression.of_value(kind, value, Path(folder))
@@ -97,7 +103,7 @@ def confirm(
         "derived": _derived(store, [one for one in snapshots if one.number in numbers], uids),
         "releases": releases,
         "recipients": sorted({one["recipient"] for one in releases}),
-        "checkpoints": [],
+        "checkpoints": _seen(store, checkpoints, sorted(uids)[:_ROWS_SHOWN]) if checkpoints is not None else [],
         "scope": {
             "rows": search.rows,
             "pictures": search.pictures,
@@ -107,6 +113,12 @@ def confirm(
             "look_alikes_from_cos": search_rows.PROPOSE_COS if "vector" in value else None,
         },
     }
+
+
+def _seen(store: Store, checkpoints: Checkpoints, uids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the checkpoints of trained models that saw the rows, each with the row's uid."""
+    found = checkpoints(store, [bytes.fromhex(uid) for uid in uids])
+    return [{"uid": uid, **one} for uid in uids for one in found.get(bytes.fromhex(uid), [])]
 
 
 def _rows(store: Store, found: Sequence[Match], snapshots: Sequence[Snapshot]) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from filters.alignment import Thumbnail, thumbnail
 from filters.copies import groups
 from filters.pixels import agreement
-from pipeline.neighbours import Pairs, cosine_pairs, hamming_pairs
+from pipeline.near.plan import Plan
+from pipeline.near.search import NearOptions, Pairs, near_pairs
+from pipeline.near.source import Held, Source, Spread, here
+from pipeline.near.spill import Spill, spilled_locally
+from pipeline.neighbours import hamming_pairs, linked
 
 Load = Callable[[int], NDArray[np.uint8] | None]
+Check = Callable[[Pairs], NDArray[np.float32]]
 HOW = ("sha256", "phash64", "pdq256", "embedding", "neighbour")
 
 
@@ -30,8 +35,8 @@ class CopyFeatures:
     """u8[N,32]"""
     pdq_quality: NDArray[np.int16]
     """i16[N], 0 to 100"""
-    emb: NDArray[np.float16]
-    """f16[N,D], unit norm"""
+    emb: NDArray[np.float16] | Source
+    """f16[N,D] unit norm, or where to read them from block by block, numbered by row"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class CopyOptions:
     pdq_min_quality: int = 50
     emb_cos: float = 0.8
     exact_rows: int = 50_000
-    clusterings: int = 2
+    target_recall: float = 0.99
+    """Share of the embeddings' near pairs to be found."""
     max_per_row: int = 64
     min_agreement: float = 0.995
     """Share of the 256 blocks that agree or are explained: one block may be off."""
@@ -52,12 +58,24 @@ class CopyOptions:
     seed: int = 0
 
 
+def _how(means: NDArray[np.uint8]) -> NDArray[np.str_]:
+    """Name the first of HOW that proposed each pair; `means` has a bit for each that did."""
+    lowest = means & (~means + np.uint8(1))
+    return np.asarray(HOW)[np.log2(np.maximum(lowest, 1)).astype(np.int64)]
+
+
 @dataclass(frozen=True)
 class Proposals:
-    """Pairs i64[M,2] of rows, smaller first, sorted; `how` names the first of HOW that proposed each."""
+    """Pairs i64[M,2] of rows, smaller first, sorted; `means` u8[M] has a bit for each of HOW that proposed the pair."""
 
     pairs: Pairs
-    how: NDArray[np.str_]
+    means: NDArray[np.uint8]
+    plan: Plan = field(default_factory=Plan)
+
+    @property
+    def how(self) -> NDArray[np.str_]:
+        """Name the first of HOW that proposed each."""
+        return _how(self.means)
 
 
 @dataclass(frozen=True)
@@ -66,8 +84,14 @@ class Copies:
 
     group: NDArray[np.int64]
     pairs: Pairs
-    how: NDArray[np.str_]
+    means: NDArray[np.uint8]
     score: NDArray[np.float32]
+    plan: Plan = field(default_factory=Plan)
+
+    @property
+    def how(self) -> NDArray[np.str_]:
+        """Name the first of HOW that proposed each pair."""
+        return _how(self.means)
 
 
 def _sha_pairs(sha256: NDArray[np.uint8]) -> Pairs:
@@ -79,34 +103,45 @@ def _sha_pairs(sha256: NDArray[np.uint8]) -> Pairs:
     return np.asarray(pairs[pairs[:, 0] != pairs[:, 1]], np.int64)
 
 
-def propose(features: CopyFeatures, options: CopyOptions | None = None) -> Proposals:
+def propose(
+    features: CopyFeatures,
+    options: CopyOptions | None = None,
+    *,
+    spread: Spread = here,
+    spill: Spill | None = None,
+) -> Proposals:
     """Propose pairs that may be copies. Of pictures with equal bytes only the first is compared with others."""
     options = options or CopyOptions()
+    if spill is None:
+        with spilled_locally() as local:
+            return propose(features, options, spread=spread, spill=local)
     exact = _sha_pairs(features.sha256)
     single = np.ones(len(features.uid), np.bool_)
     single[exact[:, 1]] = False
     hashed = np.flatnonzero(single & features.phash.any(axis=1))
     # PDQ of a nearly flat picture is noise; its authors discard quality below 50 (of 100)
     good = np.flatnonzero(single & (features.pdq_quality >= options.pdq_min_quality) & features.pdq.any(axis=1))
-    rows = np.flatnonzero(single)
-    near = cosine_pairs(
-        features.emb if single.all() else features.emb[rows],
-        options.emb_cos,
-        exact_rows=options.exact_rows,
-        clusterings=options.clusterings,
-        max_per_row=options.max_per_row,
-        seed=options.seed,
-    )
-    found = [
-        exact,
-        hashed[hamming_pairs(features.phash[hashed], options.phash_bits, exact_rows=options.exact_rows)],
-        good[hamming_pairs(features.pdq[good], options.pdq_bits, exact_rows=options.exact_rows)],
-        rows[near],
-    ]
-    source = np.repeat(np.arange(len(found)), [len(pairs) for pairs in found])
-    # the first occurrence is that of the surest source
-    pairs, first = np.unique(np.concatenate(found), axis=0, return_index=True)
-    return Proposals(pairs, np.asarray(HOW)[source[first]])
+    spill.write("phash", features.phash[hashed])
+    spill.write("pdq", features.pdq[good])
+    asked = [(spill, "phash", options.phash_bits), (spill, "pdq", options.pdq_bits)]
+    by_phash, by_pdq = spread(_hash_pairs, [(*one, options.exact_rows) for one in asked])
+    source = Held(features.emb) if isinstance(features.emb, np.ndarray) else features.emb
+    near = near_pairs(source, near_options(options), wanted=single, spread=spread, spill=spill.inner("near"))
+    found = [exact, hashed[by_phash], good[by_pdq], linked(near)]
+    bit = np.repeat(np.uint8(1) << np.arange(len(found), dtype=np.uint8), [len(pairs) for pairs in found])
+    pairs, at = np.unique(np.concatenate(found), axis=0, return_inverse=True)
+    means = np.zeros(len(pairs), np.uint8)
+    np.bitwise_or.at(means, at.reshape(-1), bit)
+    return Proposals(pairs, means, near.plan)
+
+
+def near_options(options: CopyOptions) -> NearOptions:
+    """Return what proposals ask of the search for near embeddings."""
+    return NearOptions(options.emb_cos, options.target_recall, options.exact_rows, options.max_per_row, options.seed)
+
+
+def _hash_pairs(spill: Spill, name: str, radius_bits: int, exact_rows: int) -> Pairs:
+    return hamming_pairs(np.ascontiguousarray(spill.read(name)), radius_bits, exact_rows=exact_rows)
 
 
 class _Thumbnails:
@@ -162,21 +197,28 @@ def _two_steps(verified: Pairs, known: Pairs, rows: int, most: int) -> Pairs:
 def find(
     features: CopyFeatures, load: Load, options: CopyOptions | None = None, *, rank: NDArray[np.int64] | None = None
 ) -> Copies:
-    """Propose, verify and group. Pairs found through a common copy are verified too, so that groups come out whole.
+    """Propose, verify and group in this process; see `settle`."""
+    asked = options or CopyOptions()
+    return settle(propose(features, asked), lambda pairs: verify(pairs, load, asked), asked, len(features.uid), rank)
+
+
+def settle(
+    proposals: Proposals, check: Check, options: CopyOptions, rows: int, rank: NDArray[np.int64] | None = None
+) -> Copies:
+    """Verify proposals by `check` and group. Pairs found through a common copy are verified too, so that groups come out whole.
 
     `rank` (filters.copies.policy_rank) breaks ties between centres. Equal bytes need no pixels.
     """
-    options = options or CopyOptions()
-    proposals = propose(features, options)
-    pairs, how = proposals.pairs, proposals.how
-    exact = how == "sha256"
+    pairs, means = proposals.pairs, proposals.means
+    exact = (means & 1) > 0
     score = np.ones(len(pairs), np.float32)
-    score[~exact] = verify(pairs[~exact], load, options)
+    score[~exact] = check(pairs[~exact])
     sure = pairs[(score >= options.min_agreement) & ~exact]
-    more = _two_steps(sure, pairs, len(features.uid), options.max_per_row)
+    more = _two_steps(sure, pairs, rows, options.max_per_row)
     if len(more):
-        pairs, how = np.concatenate([pairs, more]), np.concatenate([how, np.full(len(more), "neighbour")])
-        score = np.concatenate([score, verify(more, load, options)])
-        exact = how == "sha256"
+        bit = np.uint8(1 << HOW.index("neighbour"))
+        pairs, means = np.concatenate([pairs, more]), np.concatenate([means, np.full(len(more), bit)])
+        score = np.concatenate([score, check(more)])
+        exact = (means & 1) > 0
     sure = pairs[(score >= options.min_agreement) & ~exact]
-    return Copies(groups(len(features.uid), sure, exact=pairs[exact], rank=rank), pairs, how, score)
+    return Copies(groups(rows, sure, exact=pairs[exact], rank=rank), pairs, means, score, proposals.plan)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import card, copies_reduce, judging
+from pipeline import card, copies_choice, copies_reduce, judging
 from pipeline.batches import Plan
 from pipeline.clip_spec import ModelSpec
 from pipeline.config import Config
@@ -75,7 +75,7 @@ def _decide(run_: Run, parts: Sequence[PartFiles]) -> tuple[list[PartFiles], Par
     copies = None
     if config.copies.enabled:
         with progress.step("copies"):
-            copies = engine.one(_copies, run_.store, config, parts)
+            copies = _copies(run_, parts)
     for name in ("judge", "decide"):
         progress.expect(name, len(parts))
     judged = engine.map(
@@ -89,12 +89,15 @@ def _decide(run_: Run, parts: Sequence[PartFiles]) -> tuple[list[PartFiles], Par
     return engine.map(_decide_part, jobs, lambda p: progress.finished("decide", p.decide)), copies  # type: ignore[arg-type]
 
 
-def _copies(store: Store, config: Config, parts: Sequence[PartFiles]) -> Part:
+def _copies(run_: Run, parts: Sequence[PartFiles]) -> Part:
+    """Find the groups of copies; this process leads, the cluster does the work."""
     inputs = [key for part in parts for key in (*part.fetches, *part.embeds)]
-    stage = Stage(
-        "copies", lambda draft: copies_reduce.group(draft, parts, config.copies), config.copies.model_dump(mode="json")
-    )
-    return run(store, stage, inputs)
+    config = run_.config.copies
+
+    def group(draft: Draft) -> Outcome:
+        return copies_reduce.group(draft, parts, config, run_.engine.map)
+
+    return run(run_.store, Stage("copies", group, config.model_dump(mode="json"), version=2), inputs)
 
 
 def _judge(store: Store, config: Config, part: PartFiles, copies: Part | None, refusals: Refusals) -> Part:
@@ -112,26 +115,26 @@ def _keepers(store: Store, copies: Part | None, judged: Sequence[Part], replace_
     """Choose the kept member of every group of copies, and list the others with it, per part."""
     inputs = [*([copies] if copies else []), *judged]
     config = {"replace_lost": replace_lost}
-    return run(store, Stage("keepers", lambda draft: copies_reduce.choose(draft, judged, replace_lost), config), inputs)
+    stage = Stage("keepers", lambda draft: copies_choice.choose(draft, judged, replace_lost, copies), config)
+    return run(store, stage, inputs)
 
 
 def _decide_part(store: Store, part: PartFiles, judged: Part, keepers: Part) -> PartFiles:
     """Return the part with its final decisions; the key depends on this part's own losers, not on everybody's."""
-    losers = keepers.table(store, columns=["uid", "duplicate_of"])
+    losers = keepers.table(store)
     uids = judged.table(store, columns=["uid"])["uid"].combine_chunks()
     losers = losers.filter(pc.is_in(losers["uid"], value_set=uids)).sort_by("uid").combine_chunks()
-    digest = [uid_digest(losers["uid"]), uid_digest(losers["duplicate_of"])]
+    reasons = {"duplicate_of": "duplicate_of", "semantic_of": "semantic_near"}
+    found = {column: reason for column, reason in reasons.items() if column in losers.column_names}
+    digest = [uid_digest(losers["uid"]), *(uid_digest(pc.fill_null(losers[column], bytes(16))) for column in found)]
 
     def decide(draft: Draft) -> Outcome:
         rows = judged.table(draft.store, columns=["uid", "reason", "tar_bytes", "fetch_key"])
         at = pc.index_in(rows["uid"].combine_chunks(), losers["uid"].combine_chunks())
-        copied = pc.if_else(pc.is_valid(at), "duplicate_of", None)
-        reason = pc.coalesce(rows["reason"].combine_chunks(), copied)
-        draft.table(
-            pa.table(
-                {"uid": rows["uid"], "reason": reason, "duplicate_of": losers["duplicate_of"].combine_chunks().take(at)}
-            )
-        )
+        stands_for = {column: losers[column].combine_chunks().take(at) for column in found}
+        lost = [pc.if_else(pc.is_valid(kept), found[column], None) for column, kept in stands_for.items()]
+        reason = pc.coalesce(rows["reason"].combine_chunks(), *lost)
+        draft.table(pa.table({"uid": rows["uid"], "reason": reason, **stands_for}))
         kept = rows.filter(pc.is_null(reason))
         dropped = count_reasons(reason)
         facts = {

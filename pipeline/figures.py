@@ -22,7 +22,7 @@ F64 = NDArray[np.float64]
 INK, SOFT, LINE, PAPER = "#1f2a37", "#667085", "#dfe3e8", "#ffffff"
 KEPT, OTHER, LOST = "#0f766e", "#e3b04b", "#c4603c"
 _FONTS = "-apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
-_WIDE_IN, _NARROW_IN = 10.8, 4.0
+WIDE_IN, NARROW_IN = 10.8, 4.0
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "tamis", "text.parse_math": False, "font.family": "DejaVu Sans",
     "font.size": 10.5, "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": LINE, "xtick.color": SOFT,
@@ -43,7 +43,7 @@ class Drawing:
     alt: str
 
 
-def _drawn(
+def drawn(
     draw: Callable[[Any, bool], None], alt: str, wide: tuple[float, float], narrow: tuple[float, float]
 ) -> Drawing:
     """Draw on one axes in two sizes (inches at 96 px)."""
@@ -106,7 +106,7 @@ def cosines(edges: F64, counts: I64, threshold: float, model: str) -> Drawing:
         f"let go below it, {kept:,} kept, {other:,} dropped for another reason. "
         f"Median {_median(edges, counts.sum(axis=0)):.3f}."
     )
-    return _drawn(draw, alt, (_WIDE_IN, 4.0), (_NARROW_IN, 3.9))
+    return drawn(draw, alt, (WIDE_IN, 4.0), (NARROW_IN, 3.9))
 
 
 def _bins(edges: F64, counts: I64, threshold: float) -> tuple[int, int, int]:
@@ -170,7 +170,7 @@ def sizes(edges: F64, counts: I64, min_px: int, max_aspect: float) -> Drawing:
     if total:
         at = int(n.argmax())
         alt += f" Most are about {middle[x[at]]:,.0f} × {middle[y[at]]:,.0f}."
-    return _drawn(draw, alt, (6.6, 5.4), (_NARROW_IN, 3.5))
+    return drawn(draw, alt, (6.6, 5.4), (NARROW_IN, 3.5))
 
 
 def group_sizes(members: Sequence[int]) -> Drawing:
@@ -189,4 +189,4 @@ def group_sizes(members: Sequence[int]) -> Drawing:
         axes.set_ylabel("groups")
 
     told = ", ".join(f"{n:,} of {name}" for n, name in zip(rows, names, strict=True) if n)
-    return _drawn(draw, f"Groups of copies by number of members: {told}.", (6.6, 2.5), (_NARROW_IN, 2.3))
+    return drawn(draw, f"Groups of copies by number of members: {told}.", (6.6, 2.5), (NARROW_IN, 2.3))

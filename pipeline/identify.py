@@ -1,8 +1,9 @@
 """What a request means in this data set: which rows it speaks of, which it may mean, and their hiding."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline import search_rows, tombstones
 from pipeline.errors import InputError
@@ -21,7 +22,7 @@ def take_up(store: Store, registry: Registry, request_id: str) -> None:
     """
     if registry.get(request_id).state == "received":
         registry.add_matches(request_id, identify(store, registry, request_id))
-        registry.advance(request_id, "identified")
+        _reach(registry, request_id, "identified")
     if not registry.get(request_id).waits:
         carry_on(store, registry, request_id)
 
@@ -30,7 +31,7 @@ def carry_on(store: Store, registry: Registry, request_id: str) -> None:
     """Hide what an identified request plainly means, and bring it to its next state; again is fine."""
     if registry.get(request_id).state == "identified" and registry.matches(request_id, "proposed"):
         hide(store, registry, request_id)
-        registry.advance(request_id, "proposed")
+        _reach(registry, request_id, "proposed")
     if registry.get(request_id).state in ("identified", "confirmed"):
         tombstone(store, registry, request_id)
 
@@ -74,8 +75,17 @@ def settle(
 def tombstone(store: Store, registry: Registry, request_id: str) -> int:
     """Hide a request's confirmed rows and advance it; the tombstone file comes first, the state after. Return the rows."""
     rows = hide(store, registry, request_id)
-    registry.advance(request_id, "tombstoned", body={"rows": rows})
+    _reach(registry, request_id, "tombstoned", {"rows": rows})
     return rows
+
+
+def _reach(registry: Registry, request_id: str, state: str, body: Mapping[str, Any] | None = None) -> None:
+    """Bring a request to a state; where somebody else who runs the same command has brought it there and further, that is fine."""
+    try:
+        registry.advance(request_id, state, body=body)
+    except InputError:
+        if state not in (done for done, _, _ in registry.get(request_id).transitions):
+            raise
 
 
 def hide(store: Store, registry: Registry, request_id: str) -> int:

@@ -18,6 +18,7 @@ from filters.text import text
 from filters.vectorart import vectorart
 from pipeline.clip_spec import MINI, MINI_THRESHOLD_COS
 from pipeline.config import Config, release_policy
+from pipeline.copies_choice import members_of
 from pipeline.errors import ConfigError
 from pipeline.fetch import FetchOptions
 from pipeline.ids import url_hash
@@ -251,7 +252,7 @@ def judge(
 def _members(store: Any, wide: pa.Table, reason: pa.Array, copies: Part | None) -> pa.Table:
     if copies is None:
         return MEMBER.empty_table()
-    groups = copies.table(store, columns=["uid", "group"])
+    groups, near = members_of(store, copies)
     at = pc.index_in(wide["uid"].combine_chunks(), groups["uid"].combine_chunks())
     px = pc.multiply(pc.cast(wide["original_width_px"], pa.int64()), pc.cast(wide["original_height_px"], pa.int64()))
     group = groups["group"].combine_chunks().take(at)
@@ -265,4 +266,4 @@ def _members(store: Any, wide: pa.Table, reason: pa.Array, copies: Part | None) 
         removed,
     ]
     table = pa.table(columns, schema=MEMBER)
-    return table.filter(pc.is_valid(at))
+    return table.filter(pc.or_(pc.is_valid(at), pc.is_in(wide["uid"].combine_chunks(), value_set=near)))

@@ -70,6 +70,7 @@ MEANINGS = {
     "size_small": "The original's shorter side is below the limit.",
     "aspect_extreme": "The original is longer and thinner than the limit.",
     "duplicate_of": "The picture is a copy of another one; the best of the group stays.",
+    "semantic_near": "The picture means nearly the same as a kept one: their embeddings are nearer than was asked for.",
     "nsfw": "The picture is probably not safe for work.",
     "watermark": "The picture probably carries a watermark.",
     "aesthetic_low": "The picture's aesthetic score is below the limit.",

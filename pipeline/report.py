@@ -31,12 +31,12 @@ _READ = {
     "opted_out_pages": "pages that say no",
     "statements": "statements on use met at sites and pictures",
 }
-_FLAGS = {
-    "malformed": "cannot be read",
-    "malformed_reservation": "cannot be read and look like a no",
-    "unreadable": "could not be got",
-    "nonconformant": "are not in their specification's form",
-    "old_label": "use a name from an earlier draft",
+_FLAGS = {  # of one statement, of several
+    "malformed": ("cannot be read", "cannot be read"),
+    "malformed_reservation": ("cannot be read and looks like a no", "cannot be read and look like a no"),
+    "unreadable": ("could not be got", "could not be got"),
+    "nonconformant": ("is not in its specification's form", "are not in their specification's form"),
+    "old_label": ("uses a name from an earlier draft", "use a name from an earlier draft"),
 }
 
 
@@ -126,7 +126,12 @@ def _numbers(store: Store, facts: Facts) -> dict[str, object]:
 def _flagged(facts: Facts) -> list[tuple[int, str]]:
     """Return how many statements could not be taken as they stand, and why; an unknown is told, never passed over."""
     found = [(n, name.partition(" ")) for name, n in sorted(facts.read.items())]
-    return [(n, f"{mechanism} statements {_FLAGS[flag]}") for n, (flag, _, mechanism) in found if flag in _FLAGS]
+    return [(n, _flag_says(n, flag, mechanism)) for n, (flag, _, mechanism) in found if flag in _FLAGS]
+
+
+def _flag_says(count: int, flag: str, mechanism: str) -> str:
+    one, many = _FLAGS[flag]
+    return f"{mechanism} statement {one}" if count == 1 else f"{mechanism} statements {many}"
 
 
 def _lines(rows: Sequence[tuple[str, int, int | None]], whole: int) -> list[Line]:

@@ -110,15 +110,24 @@ def joined(store: Store, part: PartFiles) -> tuple[pa.Table, F16, F16]:
     The two arrays are f16[N,D], row-aligned with the table. A row fetched again counts by its latest generation.
     """
     looked, image_emb, text_emb = embedded(store, part.embeds)
-    got = fetched(store, part.fetches)
-    got = got.filter(pc.is_null(got["reason"])).drop_columns(["reason", "detail", "transient"])
-    if not part.embeds:
-        return _join_by_uid(got.slice(0, 0), part.candidates.table(store)), image_emb, text_emb
-    looked = looked.append_column("emb_row", pa.array(np.arange(looked.num_rows)))
-    got = _inner(got, looked)
+    got = _looked_at(store, part, looked)
     rows = _join_by_uid(got, part.candidates.table(store))
     at = rows["emb_row"].to_numpy()
     return rows.drop_columns(["emb_row"]), image_emb[at], text_emb[at]
+
+
+def looked_at(store: Store, part: PartFiles) -> pa.Table:
+    """Return the FETCH row of every picture that was looked at, sorted by uid, with `emb_row`: where its vectors stand."""
+    tables = [embed.table(store, columns=["uid"]) for embed in part.embeds]
+    return _looked_at(store, part, pa.concat_tables([pa.table({"uid": pa.array([], pa.binary(16))}), *tables]))
+
+
+def _looked_at(store: Store, part: PartFiles, looked: pa.Table) -> pa.Table:
+    got = fetched(store, part.fetches)
+    got = got.filter(pc.is_null(got["reason"])).drop_columns(["reason", "detail", "transient"])
+    if not part.embeds:
+        return got.slice(0, 0).append_column("emb_row", pa.array([], pa.int64()))
+    return _inner(got, looked.append_column("emb_row", pa.array(np.arange(looked.num_rows))))
 
 
 def _inner(left: pa.Table, right: pa.Table) -> pa.Table:

@@ -258,6 +258,8 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove drafts that killed runs left behind; call it only while holding the data set's lock."""
+        """Remove what killed runs left behind; call it only while holding the data set's lock."""
         if self.is_local:
             shutil.rmtree(Path(self.root) / _SCRATCH, ignore_errors=True)
+        else:
+            self.delete_folder(_SCRATCH)

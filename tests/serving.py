@@ -13,13 +13,14 @@ import httpx
 import numpy as np
 import pytest
 
+from index.encoder import read_rgb
 from index.serve.app import create_app
 from index.serve.catalogue import Catalogue
 from index.serve.server import listen, server_of
 from index.serve.settings import Settings
 from pipeline.store import Store
 from tests.index.made import make, unit
-from tests.small_dataset import draw
+from tests.small_dataset import draw, jpeg
 
 ROWS = 90
 DIMENSIONS = 16
@@ -133,8 +134,11 @@ def seen_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipeline.clip_spec import ModelSpec
 
     model = load(ModelSpec())
-    drawings = [draw(number) for number in range(SEEN)]
-    image = model.images(np.stack([model.prepare(picture) for picture, _ in drawings]))
+    image = model.images(np.stack([model.prepare(read_rgb(jpeg(number))) for number in range(SEEN)]))
     folder = tmp_path_factory.mktemp("serving") / "seen"
-    make(folder, np.asarray(image, np.float32), np.asarray(model.texts([text for _, text in drawings]), np.float32))
+    make(
+        folder,
+        np.asarray(image, np.float32),
+        np.asarray(model.texts([draw(number)[1] for number in range(SEEN)]), np.float32),
+    )
     return folder

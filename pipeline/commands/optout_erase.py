@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.options import Dataset, Json, RegistryUrl, opened
+from pipeline.commands.options import Dataset, Json, RegistryUrl, asked
 
 if TYPE_CHECKING:
     from pipeline.erasure.apply import Applied
@@ -37,8 +37,10 @@ def _progress(quiet: bool) -> Callable[[str, int, int], None]:
     return show
 
 
-def _print_proof(dataset: str, store: "Store", proof: "Proof") -> None:
+def _print_proof(dataset: str, store: "Store", proof: "Proof", hidden: int) -> None:
     scan = proof.scan
+    if hidden:
+        print(f"{hidden:,} requests are hidden and not erased, nothing of them is proved: tamis optout apply {dataset}")
     if not proof.closed and not proof.open:
         print("no request waits to be verified")
         return
@@ -49,7 +51,9 @@ def _print_proof(dataset: str, store: "Store", proof: "Proof") -> None:
     for id_, name in zip(proof.closed, proof.reports, strict=True):
         print(f"closed {id_}: {store.uri(name)}")
     if proof.findings:
-        print(f"erase what is left: tamis optout apply {dataset} --again")
+        print(
+            f"erase what is left: tamis optout apply {dataset} --again; files that are no part of the data set are yours to delete"
+        )
 
 
 def verify(
@@ -58,7 +62,7 @@ def verify(
     """Search every byte for what was erased, close and forget the requests, sign reports; 3 when something is left."""
     from pipeline.erasure.prove import verify as prove
 
-    store, registry = opened(dataset, registry_url)
+    store, registry = asked(dataset, registry_url)
     proof = prove(store, registry, request_id, lambda what: None if as_json else print(what, file=sys.stderr))
     if as_json:
         scan = proof.scan
@@ -66,7 +70,7 @@ def verify(
         left = {id_: [finding.to_json() for finding in found] for id_, found in proof.open.items()}
         print(json.dumps({**facts, "closed": proof.closed, "findings": left, "reports": proof.reports}, indent=1))
     else:
-        _print_proof(dataset, store, proof)
+        _print_proof(dataset, store, proof, registry.counts().get("tombstoned", 0))
     if proof.findings:
         raise typer.Exit(3)
 
@@ -79,7 +83,7 @@ def mount(app: typer.Typer, derived: "Sequence[Callable[[Store, frozenset[bytes]
         from pipeline.erasure.apply import apply as run
         from pipeline.identify import take_up_lists
 
-        store, registry = opened(dataset, registry_url)
+        store, registry = asked(dataset, registry_url)
         take_up_lists(store, registry)  # imported lists have not been looked for in the data set before
         done = run(store, registry, derived=derived, progress=_progress(as_json), again=again)
         if as_json:

@@ -12,6 +12,7 @@ from pipeline.commands.options import Dataset, Json, RegistryUrl, RequestId, ask
 
 if TYPE_CHECKING:
     from pipeline.registry.requests import Request
+    from pipeline.store import Store
 
 _VALUES = {
     "url": "A picture's or a page's address",
@@ -52,7 +53,10 @@ def add(
     copies: Annotated[
         bool | None, typer.Option(help="Reach the picture's copies too (default: kinds that name a picture)")
     ] = None,
-    distance: Annotated[int | None, typer.Option(min=0, max=63, help="Hamming radius of a PDQ request")] = None,
+    distance: Annotated[
+        int | None,
+        typer.Option(min=1, max=63, help="Hamming radius of --pdq and --image (else 31) or --phash (else 0)"),
+    ] = None,
     received: Annotated[str | None, typer.Option(help="When it arrived, where that was earlier (2026-01-31)")] = None,
     receipt: Annotated[Path | None, typer.Option(help="Write the receipt to this file")] = None,
     registry_url: RegistryUrl = None,
@@ -60,7 +64,7 @@ def add(
 ) -> None:
     """Take a request in; what it plainly means is hidden at once, from searches, training and later ingests.
 
-    With `-` for a value, it is read from standard input.
+    Where a value, a contact or a note is `-`, it is read from standard input, a line each in that order.
     """
     from pipeline.picture_vector import recognised
     from pipeline.registry.clock import moment
@@ -70,6 +74,8 @@ def add(
         "phash64": phash64, "text": text, "creator": creator, "picture": image,
     }  # fmt: skip
     kind, value = _one_named(given)
+    value = value if isinstance(value, Path) else _typed(value)
+    contact, note = (_typed(said) if said is not None else None for said in (contact, note))
     store, registry = opened(dataset, registry_url)
     request = registry.add(
         kind,
@@ -90,15 +96,26 @@ def add(
     if receipt is not None:
         write_receipt(registry, request.id, receipt)
     _print_taken(request, len(registry.matches(request.id)), receipt, as_json)
+    _note_absence(store)
 
 
 def _one_named(given: Mapping[str, str | Path | None]) -> tuple[str, str | Path]:
-    """Return the one thing that was named; `-` is read from stdin, since arguments stay in the shell's history."""
+    """Return the one thing that was named."""
     named = [(kind, value) for kind, value in given.items() if value is not None]
     if len(named) != 1:
         raise typer.BadParameter("name exactly one thing: --url, --domain, --image, …")
-    kind, value = named[0]
-    return kind, sys.stdin.readline().strip() if value == "-" else value
+    return named[0]
+
+
+def _typed(value: str) -> str:
+    """Return a value, read from stdin where it is `-`: arguments stay in the shell's history, and others see them in `ps`."""
+    return sys.stdin.readline().strip() if value == "-" else value
+
+
+def _note_absence(store: "Store") -> None:
+    """Say where there is no data set yet: somebody may have mistyped the path, and a no would be kept where nobody looks."""
+    if not store.names("snapshots") and not store.names("candidates"):
+        print(f"note: no data set is at {store.root} yet; what is ingested there will obey this", file=sys.stderr)
 
 
 def _print_taken(request: "Request", matches: int, receipt: Path | None, as_json: bool) -> None:
@@ -118,13 +135,17 @@ def _says(request: "Request", matches: int) -> str:
         return "a question; `tamis optout answer` answers it"
     return {
         "proposed": f"{matches:,} pictures look alike; `tamis optout confirm-match` shows them to a person",
-        "tombstoned": f"{rows} found and hidden; `tamis optout apply` erases them",
+        "tombstoned": f"{rows} found and hidden; `tamis optout apply` erases them"
+        if matches
+        else "nothing of it is in the data set; later ingests obey it",
     }.get(request.state, "taken in; ingests obey it")
 
 
 def import_(
     dataset: Dataset,
-    file: Annotated[Path, typer.Argument(help="NDJSON, CSV, TSV, Parquet, or plain lines; .gz too")],
+    file: Annotated[
+        Path, typer.Argument(help="NDJSON, CSV, TSV, Parquet, or plain lines; .gz too; - is standard input")
+    ],
     kind: Annotated[str | None, typer.Option(help="What plain lines are: url, domain, sha256, md5, pdq, …")] = None,
     source: Annotated[
         str, typer.Option(help="Who made the list; a withdrawn line takes back what the same source listed")
@@ -136,7 +157,7 @@ def import_(
     """Take a list in: every later ingest obeys it, and `tamis optout apply` carries it out on what is there."""
     from pipeline.registry.imports import import_list
 
-    _, registry = opened(dataset, registry_url)
+    store, registry = opened(dataset, registry_url)
     live = sys.stderr.isatty() and not as_json
     done = import_list(
         registry, file, source=source, kind=kind, category=category,
@@ -145,10 +166,13 @@ def import_(
     registry.sign()
     if live:
         print(file=sys.stderr)
+    _note_absence(store)
     if as_json:
         print(json.dumps(done.to_json(), indent=1))
         return
-    again = "; the same file was imported before, nothing to do" if done.again else ""
+    again = (
+        "; the same file was imported before, nothing to do" if done.again else "" if done.lines else "; it is empty"
+    )
     counts = {"added": done.added, "known": done.known, "withdrawn": done.withdrawn, "bad": done.bad}
     print(f"{done.name}: {done.lines:,} lines, " + ", ".join(f"{n:,} {what}" for what, n in counts.items()) + again)
     for example in done.examples:
@@ -276,7 +300,7 @@ def _end(
 
     from pipeline.erasure.ending import end
 
-    store, registry = opened(dataset, registry_url)
+    store, registry = asked(dataset, registry_url)
     ended = end(store, registry, request_id, state, reason)
     registry.sign()
     request = registry.get(request_id)
@@ -284,15 +308,19 @@ def _end(
         print(json.dumps({**request.to_json(), "rows": asdict(ended)}, indent=1))
         return
     says = [f"refused: {reason}; tell the person why, and where to complain" if reason else "withdrawn"]
-    says += [f"{ended.visible:,} rows are no longer hidden by it"] if ended.visible else []
-    says += [f"{ended.still_hidden:,} of them are by another request"] if ended.still_hidden else []
-    says += [f"{ended.erased:,} rows are erased, which cannot be undone"] if ended.erased else []
+    says += [f"{_rows(ended.visible)} no longer hidden by it"] if ended.visible else []
+    says += [f"{ended.still_hidden:,} of them hidden by another request"] if ended.still_hidden else []
+    says += [f"{_rows(ended.erased)} erased, which cannot be undone"] if ended.erased else []
     print(f"{request.id}: {'; '.join(says)}; later ingests are free to take what it named")
+
+
+def _rows(count: int) -> str:
+    return "1 row is" if count == 1 else f"{count:,} rows are"
 
 
 def extend(dataset: Dataset, request_id: RequestId, registry_url: RegistryUrl = None, as_json: Json = False) -> None:
     """Extend the deadline by two months; the person must be told within the first (GDPR art. 12(3))."""
-    _, registry = opened(dataset, registry_url)
+    _, registry = asked(dataset, registry_url)
     request = registry.extend(request_id)
     registry.sign()
     _told(request, f"now due {request.deadline_utc}; tell the person today, with the reason", as_json)

@@ -21,8 +21,9 @@ class Ended:
 def end(store: Store, registry: Registry, request_id: str, state: str, reason: str | None = None) -> Ended:
     """Bring a request to `withdrawn` or `refused`, lift its block on later ingests, and give back what it hid.
 
-    Rows that are erased, or whose erasure has begun, stay hidden for good: their place in the data set is blank. The state
-    comes first; the same command again after a kill lifts the rest. DatasetBusy while a run or an erasure holds the data set.
+    Rows that are erased, or whose erasure has begun, stay hidden for good: their place in the data set is blank. What the person
+    told is forgotten when they take it back; of a refusal it is kept, since they may complain. The state comes first; the same
+    command again after a kill does the rest. DatasetBusy while a run or an erasure holds the data set.
     """
     with hold(store):
         registry.advance(request_id, state, reason=reason)
@@ -33,5 +34,7 @@ def end(store: Store, registry: Registry, request_id: str, state: str, reason: s
             uids, parts = [row["uid"] for row in mine], [row["part"] for row in mine]
             tombstones.publish(store, tombstones.of_request(uids, parts, request_id, lifted=True))
         others = {bytes(uid).ljust(16, b"\0") for uid in tombstones.read(store).uids()}
+    if state == "withdrawn" and not registry.get(request_id).forgotten:
+        registry.shred(request_id)
     lifted = {row["uid"] for row in mine}
     return Ended(len(lifted), len(lifted & others), len({row["uid"] for row in hidden} - lifted))

@@ -63,14 +63,24 @@ class Finder:
 
     def find_in(self, handle: IO[bytes]) -> Iterator[Hit]:
         """Yield the hits in what is left to read of a file, block by block, those across two blocks too."""
-        begin, rest = 0, b""
-        keep = max(0, self.longest_bytes - 1)
-        while block := handle.read(BLOCK_BYTES):
+        return ((number, at) for number, at, _, _ in self.find_around(handle, 0))
+
+    def find_around(self, handle: IO[bytes], near_bytes: int) -> Iterator[tuple[int, int, bytes, bytes]]:
+        """Yield the same with so many bytes before and after each hit, fewer at the file's ends."""
+        begin, rest, done = 0, b"", 0  # of `data`; what was kept of it; hits that end here or before were yielded
+        keep = self.longest_bytes + 2 * near_bytes
+        while True:
+            block = handle.read(BLOCK_BYTES)
             data = rest + block
+            safe = len(data) - near_bytes if block else len(data)
             for number, at in self.find(data):
-                if at + len(self.strings[number]) > len(rest):  # else it was found with the block before
-                    yield number, begin + at
-            rest = data[len(data) - keep :] if keep else b""
+                end = at + len(self.strings[number])
+                if begin + end > done and end <= safe:
+                    yield number, begin + at, data[max(0, at - near_bytes) : at], data[end : end + near_bytes]
+            if not block:
+                return
+            done = max(done, begin + safe)
+            rest = data[max(0, len(data) - keep) :]
             begin += len(data) - len(rest)
 
 

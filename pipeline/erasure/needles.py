@@ -1,10 +1,12 @@
 """What the proof of an erasure looks for: everything that was known of the erased, sealed before anything is erased."""
 
+import html
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +20,14 @@ from pipeline.registry.tables import match, request
 from pipeline.stage import committed, find
 from pipeline.store import Store
 
-NAMES = ("url", "final_url", "page_url", "text", "creator", "copyright")
+NAMES = ("url", "final_url", "page_url", "text", "creator", "copyright", "copyright_owner")
 HASHES = ("sha256", "md5", "pdq256", "pdq", "phash64")
 VECTORS = ("image_emb", "text_emb")
 _STORED = "stored_sha256"
+_PIECE = "stored_piece"
+_PIECE_BYTES = 64
+_TELLING = 40
+"""Different bytes that a piece of a picture must have: tables and flat areas are alike in many pictures."""
 
 
 @dataclass
@@ -46,12 +52,14 @@ class Needles:
             if name in NAMES:
                 self.name(request, name, value)
             elif name in HASHES:
-                self._forms(request, name, bytes.fromhex(value), value.lower().encode())
+                self._forms(request, name, bytes.fromhex(value), value.lower().encode(), value.upper().encode())
                 if name.startswith("pdq"):
                     self.pdqs.add(bytes.fromhex(value))
             elif name == _STORED:
                 self.stored.add(value)
                 self._owned(value, request)
+            elif name == _PIECE:
+                self._forms(request, "the stored picture", bytes.fromhex(value))
             elif name in VECTORS:
                 vector = np.frombuffer(bytes.fromhex(value), np.float16)
                 if not vector.any():  # blanked before
@@ -59,13 +67,22 @@ class Needles:
                 self._forms(request, name, vector.tobytes(), vector.astype(np.float32).tobytes())
 
     def name(self, request: str, kind: str, value: str) -> None:
-        """Take in a name: as it is, and as JSON may write it."""
+        """Take in a name: as it is, and as JSON, HTML, addresses and Windows' programs may write it."""
         encoded = value.encode("utf-8", "surrogatepass")
         if len(encoded) < ANCHOR_BYTES:
             self.too_short += 1
             return
-        plain = json.dumps(value, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
-        self._forms(request, kind, encoded, json.dumps(value)[1:-1].encode(), plain)
+        plain, ascii_ = json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1]
+        written = (
+            plain,
+            ascii_,
+            ascii_.replace("/", "\\/"),
+            html.escape(value),
+            quote(encoded, safe=""),
+            quote(encoded),
+        )
+        forms = (text.encode("utf-8", "surrogatepass") for text in dict.fromkeys(written))
+        self._forms(request, kind, encoded, *forms, value.encode("utf-16-le", "surrogatepass"))
 
     def _forms(self, request: str, kind: str, *forms: bytes) -> None:
         for data in forms:
@@ -109,7 +126,10 @@ def collect(store: Store, uids: Iterable[bytes], parts: Iterable[str]) -> dict[b
                     _note(found, row)
                     if row["tar_offset"] is not None and row["reason"] is None:
                         tar.seek(row["tar_offset"])
-                        found[row["uid"]][_STORED] = sha256(tar.read(row["tar_bytes"])).hexdigest()
+                        picture = tar.read(row["tar_bytes"])
+                        found[row["uid"]][_STORED] = sha256(picture).hexdigest()
+                        if piece := _piece(picture):
+                            found[row["uid"]][_PIECE] = piece.hex()
     for part in committed(store, "embed"):
         if set(part.inputs[:1]) <= set(keys):
             uid_column = part.table(store, columns=["uid"])["uid"]
@@ -120,6 +140,14 @@ def collect(store: Store, uids: Iterable[bytes], parts: Iterable[str]) -> dict[b
                 for row in at:
                     found.setdefault(uid_column[row].as_py(), {})[name] = vectors[row].tobytes().hex()
     return found
+
+
+def _piece(picture: bytes) -> bytes:
+    """Return some bytes that tell a picture from others, wherever it lies; none where it has no such."""
+    steps = range(0, max(0, len(picture) - _PIECE_BYTES), max(1, len(picture) // 16))
+    pieces = [picture[at : at + _PIECE_BYTES] for at in steps][4:]  # behind the tables that encoders write alike
+    best = max(pieces, key=lambda piece: len(set(piece)), default=b"")
+    return best if len(set(best)) >= _TELLING else b""
 
 
 def _note(found: dict[bytes, dict[str, Any]], row: Mapping[str, Any]) -> None:

@@ -23,6 +23,8 @@ from pipeline.registry.requests import Request
 from pipeline.store import Store
 
 REPORTS = f"{place.FOLDER}/reports"
+_DRAFT = ".draft.json"
+"""Ending of what a report will say, kept from before its request is closed until the report is written."""
 _FORMAT = "tamis erasure report 1"
 
 
@@ -45,28 +47,49 @@ def verify(
     store: Store, registry: Registry, request_id: str | None = None, note: Callable[[str], None] = lambda _: None
 ) -> Proof:
     """Search for what erased requests meant (all of them, or one) and close those of which nothing is left."""
+    late = _resume(store, registry)
     waiting = [registry.get(request_id)] if request_id else list(registry.requests("erased"))
     for asked in waiting:
-        if asked.state != "erased":
+        if asked.state != "erased" and asked.id not in late:
             raise InputError(f"request {asked.id} is {asked.state}; what can be verified is erased and not yet closed")
+    waiting = [asked for asked in waiting if asked.state == "erased"]
     needles = of_requests(registry, [asked.id for asked in waiting])
     if not waiting:
-        return Proof(Scan(needles))
+        return Proof(Scan(needles), closed=list(late), reports=list(late.values()))
     note(f"searching {store.root} for {len(needles.strings):,} values of {len(needles.uids):,} samples")
     scan = Scan(needles).run(store)
-    proof = Proof(scan)
+    proof = Proof(scan, list(late), reports=list(late.values()))
     for finding in scan.findings:
-        for owner in needles.owners.get(finding.subject, set()):
+        for owner in needles.owners.get(finding.subject, set()) if finding.subject else [asked.id for asked in waiting]:
             proof.open.setdefault(owner, []).append(finding)
-    clean = [asked.id for asked in waiting if asked.id not in proof.open]
-    facts = {id_: _facts(store, registry, registry.get(id_), scan) for id_ in clean}
-    for id_ in clean:
+    facts = {asked.id: _facts(store, registry, asked, scan) for asked in waiting if asked.id not in proof.open}
+    for id_, known in facts.items():
+        store.write(f"{REPORTS}/{id_}{_DRAFT}", json.dumps(known).encode())
         body = {"files": scan.files, "bytes": scan.read_bytes, "values": len(needles.strings), "findings": 0}
         registry.advance(id_, "closed", body=body)
         registry.shred(id_)
-        proof.closed.append(id_)
+    proof.closed += facts
     _after(store, registry, proof, facts)
     return proof
+
+
+def _resume(store: Store, registry: Registry) -> dict[str, str]:
+    """Finish what a killed call left: forget requests that it closed, and write their reports; return request → report.
+
+    The values are gone with the key, or not known to have been looked for, so that the registry's own files are not searched.
+    """
+    for asked in registry.requests("closed"):
+        if not asked.forgotten:
+            registry.shred(asked.id)
+    late: dict[str, str] = {}
+    for name in store.names(REPORTS):
+        if name.endswith(_DRAFT):
+            id_ = name.rsplit("/", 1)[1].removesuffix(_DRAFT)
+            if registry.get(id_).state == "closed":
+                facts = json.loads(store.read(name))
+                late[id_] = write_report(store, registry, id_, {**facts, "registry_files": None})
+            store.delete(name)
+    return late
 
 
 def _after(store: Store, registry: Registry, proof: Proof, facts: Mapping[str, dict[str, Any]]) -> None:
@@ -141,6 +164,7 @@ def write_report(store: Store, registry: Registry, request_id: str, facts: dict[
     times = {step["state"]: step["utc"] for step in steps}
     page = render("pipeline", "erasure.html", report=report, times=times, signature=signed["signature"])
     store.write(f"{base}.html", page.encode())
+    store.delete(f"{base}{_DRAFT}")
     return f"{base}.html"
 
 

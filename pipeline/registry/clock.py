@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pipeline.errors import InputError
 
 MONTHS = 1
+_EARLIEST = 1900
 EXTENDED_MONTHS = 3  # one and two further ones, told within the first
 
 
@@ -25,9 +26,12 @@ def moment(stored: str) -> datetime:
     """Read a time of the registry, or one that a person typed; InputError explains what cannot be read."""
     try:
         found = datetime.fromisoformat(stored)
-    except ValueError as error:
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{stored!r} is not a time; write it as 2026-01-31 or 2026-01-31T12:00:00Z") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    if found.year < _EARLIEST:  # its text would not sort as the others do
+        raise InputError(f"{stored!r} is before {_EARLIEST}")
+    return found
 
 
 def months_on(start: datetime, months: int) -> datetime:

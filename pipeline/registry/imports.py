@@ -3,9 +3,11 @@
 import base64
 import hashlib
 import json
+import shutil
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,13 @@ from pipeline.registry.registry import Registry
 from pipeline.registry.requests import CATEGORIES
 from pipeline.registry.rows import recall, remember
 from pipeline.registry.staging import Staged, Staging
-from pipeline.registry.tables import import_
+from pipeline.registry.tables import import_, leaf
 
 _BATCH_LINES = 20_000
 _ENTRIES_A_LINE = 4  # no line has more, so that a later line's are numbered higher
 _BAD_SHOWN = 5
+_SOURCE_CHARACTERS = 64
+_NAME_CHARACTERS = 200  # as the tables have them
 _COUNTS = ("lines", "added", "known", "withdrawn", "bad")
 
 
@@ -58,32 +62,97 @@ def import_list(
 ) -> Imported:
     """Take a list's lines in as entries that every later ingest obeys, and return the counts.
 
-    A list has one name, made of its bytes and its source, so that the same file again adds nothing. The file is read once,
-    sorted on disk, and merged in committed batches; after a kill the same command goes on where it was.
+    A list has one name, made of its bytes, its source and what its lines were said to be, so that the same file again adds
+    nothing. The file (standard input where it is `-`) is read once, sorted on disk, and merged in committed batches; after a
+    kill the same command goes on where it was. InputError when no line of it is understood: nothing is kept then.
     """
     if category not in CATEGORIES:
         raise InputError(f"category {category!r}: one of {', '.join(CATEGORIES)}")
-    try:
-        with path.open("rb") as handle:
-            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    name = hashlib.sha256(f"{source}\0{sha256}".encode()).digest()[:16]
-    done = Imported("i-" + base64.b32encode(name).decode().rstrip("=").lower(), path.name)
-    with place.reading(registry.engine) as connection:
-        if _finished(connection, done):
-            return done
+    if not 0 < len(source) <= _SOURCE_CHARACTERS:
+        raise InputError(f"a source has a name of 1 to {_SOURCE_CHARACTERS} characters")
     with registry.store.scratch() as folder:
+        path, said = _file(path, folder), _said(path)
+        sha256, state = _digest(path)
+        base = f"{source}\0{sha256}" + (f"\0{kind}\0{category}" if (kind, category) != (None, "train") else "")
+        with place.reading(registry.engine) as connection:
+            done = Imported(_name(connection, source, base), said)
+            if _finished(connection, done):
+                return done
         staging = Staging.open(folder)
         lines = read(path, kind)
         while batch := list(islice(lines, _BATCH_LINES)):
             _stage(registry.seed, staging, batch, done, category)
             on_batch(done.lines)
+        if _state(path) != state:
+            raise InputError(f"{path}: was written to while it was read; run the same command again when it is whole")
+        if done.bad == done.lines:
+            return _nothing(path, done)
         for staged in staging.batches(_BATCH_LINES):
             _merge(registry, done.id, source, staged)
         staging.connection.close()
     _finish(registry, done, source, sha256)
     return done
+
+
+def _file(path: Path, folder: Path) -> Path:
+    """Return a file that can be read twice: itself, or a copy in a folder of what comes through a pipe."""
+    if str(path) != "-" and (path.is_file() or not path.exists()):
+        return path
+    copy = folder / _said(path)
+    try:
+        with copy.open("wb") as out:
+            if str(path) == "-":
+                shutil.copyfileobj(sys.stdin.buffer, out)
+            else:
+                with path.open("rb") as source:
+                    shutil.copyfileobj(source, out)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    return copy
+
+
+def _said(path: Path) -> str:
+    return "stdin" if str(path) == "-" else path.name[:_NAME_CHARACTERS]
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _digest(path: Path) -> tuple[str, tuple[int, int, int]]:
+    """Return the SHA-256 of a file, and what tells whether it has changed since."""
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest(), _state(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def _name(connection: Connection, source: str, base: str) -> str:
+    """Return a list's id. A file that comes again after the source has sent others is a list of its own: it says anew what
+    they may have taken back."""
+    mine = _lists(connection, source)
+    told = select(leaf.c.entry).where(leaf.c.type == "list_imported").order_by(leaf.c.number.desc())
+    newest = next(
+        (id_ for text in connection.execute(told).scalars() if (id_ := json.loads(text)["list"]) in mine), None
+    )
+    for again in count():
+        name = hashlib.sha256((base + (f"\0{again}" if again else "")).encode()).digest()[:16]
+        id_ = "i-" + base64.b32encode(name).decode().rstrip("=").lower()
+        if id_ not in mine or id_ == newest:
+            return id_
+    raise AssertionError
+
+
+def _nothing(path: Path, done: Imported) -> Imported:
+    """Return the counts of an empty list; InputError where there were lines, and none of them says anything."""
+    if done.lines == 0:
+        return done
+    raise InputError(
+        f"{path}: none of its {done.lines:,} lines is understood ({done.examples[0]}); a table needs the columns type and value, or "
+        "one named by its kind (url, domain, sha256, …), JSON one object a line, plain lines perhaps --kind"
+    )
 
 
 def _finished(connection: Connection, done: Imported) -> bool:

@@ -1,13 +1,16 @@
 """Lists of who said no, in the forms that circulate: NDJSON, CSV, Parquet, plain lines, ThreatExchange text (optout.md §4.3, §7.3)."""
 
+import codecs
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TextIO, cast
+from typing import IO, Any, Final, TextIO, cast
 
 from filters import removal
 from pipeline.errors import InputError
@@ -26,6 +29,12 @@ _VALUED: Final = frozenset({*removal.KINDS, *_TYPES} - {"picture"})
 _WITHDRAWN: Final = ("withdrawn", "deleted")
 _NOT_UTF8: Final = "\ufffd"
 _HASH_DIGITS: Final = {32: "md5", 64: "sha256", 16: "phash64"}
+_LONGEST: Final = 131_072  # characters of a line; csv's own limit of a field
+_TOO_LONG: Final = f"longer than {_LONGEST:,} characters"
+_BYTE_ORDER: Final = {
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}  # as Windows' programs save "Unicode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +68,85 @@ def read(path: Path, kind: str | None = None) -> Iterator[Line | Bad]:
         raise InputError(f"--kind {kind!r}: one of {', '.join(removal.KINDS)}")
     if kind == "picture":
         raise InputError("--kind picture: a list names pictures by sha256, md5, pdq or phash64")
-    stem = path.name.removesuffix(".gz").lower()
     number = 0
     try:
-        if stem.endswith(".parquet"):
+        form = _form(path)
+        if form == "parquet":
             yield from _parquet(path, kind)
             return
         with _text(path) as handle:
-            if stem.endswith((".csv", ".tsv")):
-                lines = _csv(handle, "\t" if stem.endswith(".tsv") else ",", kind)
-            elif stem.endswith((".ndjson", ".jsonl", ".json")):
-                lines = _ndjson(handle, kind)
-            else:
-                lines = _plain(handle, kind)
+            lines = {"csv": _csv, "tsv": _tsv, "ndjson": _ndjson}.get(form, _plain)(_bounded(handle), kind)
             for line in lines:
                 number = line.number
                 yield line
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a list after line {number} ({error})") from error
+        hint = "; is a quotation mark left open?" if isinstance(error, csv.Error) else ""
+        raise InputError(f"{path}: cannot be read as a list after line {number} ({error}{hint})") from error
+
+
+def _form(path: Path) -> str:
+    """Tell the form by the name, else by how the file begins."""
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    named = {
+        ".parquet": "parquet",
+        ".csv": "csv",
+        ".tsv": "tsv",
+        ".ndjson": "ndjson",
+        ".jsonl": "ndjson",
+        ".json": "ndjson",
+    }
+    if suffix in named:
+        return named[suffix]
+    with _bytes(path) as handle:
+        first = handle.read(4)
+    if first == b"PAR1":
+        return "parquet"
+    with _text(path) as text:
+        return "ndjson" if text.readline(_LONGEST).lstrip().startswith("{") else "plain"
+
+
+def _bytes(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb"))
 
 
 def _text(path: Path) -> TextIO:
-    opened = gzip.open if path.name.endswith(".gz") else open
-    return cast(TextIO, opened(path, "rt", encoding="utf-8-sig", errors="replace", newline=""))
+    handle = _bytes(path)
+    encoding = _BYTE_ORDER.get(handle.read(2), "utf-8-sig")
+    handle.seek(0)
+    return io.TextIOWrapper(handle, encoding=encoding, errors="replace", newline="")
 
 
-def _csv(handle: TextIO, delimiter: str, kind: str | None) -> Iterator[Line | Bad]:
-    rows = csv.DictReader(handle, delimiter=delimiter)
+def _bounded(handle: TextIO) -> Iterator[str]:
+    """Yield lines; of one that is too long to mean anything, its first `_LONGEST` characters, in bounded memory."""
+    while line := handle.readline(_LONGEST):
+        rest = line
+        while len(rest) == _LONGEST and not rest.endswith(("\n", "\r")):
+            rest = handle.readline(_LONGEST)
+        yield line
+
+
+def _tsv(lines: Iterator[str], kind: str | None) -> Iterator[Line | Bad]:
+    return _csv(lines, kind, "\t")
+
+
+def _csv(lines: Iterator[str], kind: str | None, delimiter: str | None = None) -> Iterator[Line | Bad]:
+    """Read a table; what separates its columns is what its first line has most of (spreadsheets write `;` in some countries)."""
+    first = next(lines, "")
+    long: list[int] = []
+    rows = csv.DictReader(chain([first], _short(lines, long)), delimiter=delimiter or max(",;\t", key=first.count))
     for record in rows:
+        while long:
+            yield Bad(long.pop(0), _TOO_LONG)
         yield _record(rows.line_num, record, kind)
+    yield from (Bad(number, _TOO_LONG) for number in long)
+
+
+def _short(lines: Iterable[str], long: list[int]) -> Iterator[str]:
+    """Yield the lines of a table behind its first, empty ones for those too long, whose numbers are noted."""
+    for number, line in enumerate(lines, 2):
+        if len(line) >= _LONGEST:
+            long.append(number)
+        yield line if len(line) < _LONGEST else "\n"
 
 
 def _parquet(path: Path, kind: str | None) -> Iterator[Line | Bad]:
@@ -104,9 +163,12 @@ def _parquet(path: Path, kind: str | None) -> Iterator[Line | Bad]:
         raise InputError(f"{path}: not a Parquet file that can be read ({error})") from error
 
 
-def _ndjson(handle: Iterable[str], kind: str | None) -> Iterator[Line | Bad]:
-    for number, text in enumerate(handle, 1):
+def _ndjson(lines: Iterator[str], kind: str | None) -> Iterator[Line | Bad]:
+    for number, text in enumerate(lines, 1):
         if not text.strip():
+            continue
+        if len(text) >= _LONGEST:
+            yield Bad(number, _TOO_LONG)
             continue
         try:
             record = json.loads(text)
@@ -124,9 +186,11 @@ def _record(number: int, record: Mapping[Any, Any], kind: str | None) -> Line | 
         type_ = next((name for name in fields if name in _VALUED), "")
     found = _TYPES.get(type_, type_) or kind or ""
     value = fields.get("value", fields.get("hashvalue", fields.get(type_, "")))
-    value = value.hex() if isinstance(value, bytes) else str(value).strip()
+    value = (_of_bytes(found, value) if isinstance(value, bytes) else str(value)).strip()
     if not value:
         return Bad(number, "no value")
+    if "\n" in value and found not in ("text", "creator"):
+        return Bad(number, "a value of several lines: is a quotation mark left open?")
     if _NOT_UTF8 in value:
         return Bad(number, "not UTF-8")
     if found not in removal.KINDS or found == "picture":
@@ -145,11 +209,19 @@ def _record(number: int, record: Mapping[Any, Any], kind: str | None) -> Line | 
     return Line(number, matched[0], value, category, matched[1], expires, withdrawn)
 
 
+def _of_bytes(kind: str, value: bytes) -> str:
+    """Return a value of a column of bytes as text: a hash in hex, anything else as the text that it is."""
+    if len(value) == removal.HASH_BYTES.get(kind):
+        return value.hex()
+    return value.decode("utf-8", "replace")
+
+
 def _matched(kind: str, value: str, match: str) -> tuple[str, int] | None:
     """Return kind and Hamming radius of an entry as its `match` means it, or None where we could only match less."""
     radius = match.removeprefix("hamming<=")
-    if kind in ("pdq", "phash64") and match != radius and radius.isdecimal():
-        return kind, int(radius)
+    if kind in removal.MOST_BITS and match != radius and radius.isdecimal() and radius.isascii():
+        # 0 stands for the radius that a run is configured with; wider than the most, a hash would meet strangers' pictures
+        return (kind, max(1, int(radius))) if len(radius) < 4 and int(radius) <= removal.MOST_BITS[kind] else None
     if match == "prefix" and kind in ("url", "url_prefix"):
         return "url_prefix", 0
     if match == "suffix" and kind in ("host", "domain"):
@@ -157,14 +229,16 @@ def _matched(kind: str, value: str, match: str) -> tuple[str, int] | None:
     return (kind, 0) if match == "exact" else None
 
 
-def _plain(handle: Iterable[str], kind: str | None) -> Iterator[Line | Bad]:
-    for number, text in enumerate(handle, 1):
+def _plain(lines: Iterator[str], kind: str | None) -> Iterator[Line | Bad]:
+    for number, text in enumerate(lines, 1):
         value = text.strip()
         if not value or value.startswith("#"):
             continue
         first, _, rest = value.partition(" ")
         type_ = _TYPES.get(first.lower(), first.lower())
-        if _NOT_UTF8 in value:
+        if len(text) >= _LONGEST:
+            yield Bad(number, _TOO_LONG)
+        elif _NOT_UTF8 in value:
             yield Bad(number, "not UTF-8")
         elif rest and type_ in removal.KINDS and kind not in ("text", "creator"):
             yield Line(number, type_, rest.strip())  # ThreatExchange's local_file: signal type and value
@@ -173,9 +247,18 @@ def _plain(handle: Iterable[str], kind: str | None) -> Iterator[Line | Bad]:
 
 
 def guess(value: str) -> str:
-    """Tell what a bare line is: a URL, a hash by its digits (64 are read as sha256, never as PDQ), or a domain."""
+    """Tell what a bare line is: a URL, a hash by its digits (64 are read as sha256, never as PDQ), a domain or a host on one.
+
+    A line means no more than it says: what names a path is no whole site, and what names one host of a domain not the others.
+    """
     if "://" in value:
         return "url"
     if len(value) in _HASH_DIGITS and all(c in "0123456789abcdefABCDEF" for c in value):
         return _HASH_DIGITS[len(value)]
-    return "domain"
+    if "/" in value.rstrip("/"):
+        return "url"
+    if value.startswith(("*.", ".")):
+        return "domain"
+    domain = removal.normal("domain", value)
+    same = isinstance(domain, str) and domain.removeprefix("www.") == removal.normal("host", value)
+    return "domain" if domain is None or same else "host"

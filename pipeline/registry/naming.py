@@ -9,6 +9,11 @@ from pipeline.errors import InputError
 
 Value = str | Mapping[str, str]
 """What a person named: a text, or a picture's hashes in hex (sha256, md5, pdq, …)."""
+_WRITTEN = {
+    "url": "https://example.org/picture.jpg", "url_prefix": "https://example.org/anne/", "host": "pictures.example.org",
+    "domain": "example.org", "text": "at least one word", "creator": "at least one word",
+}  # fmt: skip
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,11 @@ class Named:
             raise InputError(f"kind {kind!r}: one of {', '.join(removal.KINDS)}")
         if not isinstance(value, str):
             return cls._picture(seed, value)
-        form = removal.normal(kind, value) if kind != "picture" else None
+        if kind == "picture":
+            raise InputError("a picture is named by its hashes, sha256 at least")
+        form = removal.normal(kind, value)
         if form is None:
-            raise InputError(f"{value!r} is no {kind}")
+            raise InputError(_none(kind, str(value)))
         if isinstance(form, bytes):
             return cls(removal.digest(seed, kind, form.hex()), form, [(kind, removal.listed_hash(seed, kind, form), 0)])
         return cls(removal.digest(seed, kind, form), form, removal.entries(seed, kind, form))
@@ -41,7 +48,7 @@ class Named:
             if isinstance(form, bytes):
                 forms[kind] = form
             elif hashes.get(kind):
-                raise InputError(f"{hashes[kind]!r} is no {kind}")
+                raise InputError(_none(kind, hashes[kind]))
         if "sha256" not in forms:
             raise InputError("a picture is named by its hashes, sha256 at least")
         listed: list[tuple[str, bytes]] = [(kind, forms[kind]) for kind in ("sha256", "md5") if kind in forms]
@@ -53,3 +60,10 @@ class Named:
         sha256 = forms["sha256"].hex()
         entries = [(kind, removal.listed_hash(seed, kind, form), 0) for kind, form in dict.fromkeys(listed)]
         return cls(removal.digest(seed, "picture", sha256), sha256, entries)
+
+
+def _none(kind: str, value: str) -> str:
+    """Return what is wrong with a value that is none of its kind, and how one is written."""
+    shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
+    written = _WRITTEN.get(kind) or f"{2 * removal.HASH_BYTES[kind]} hex digits"
+    return f"{shown!r} is no {kind}; it is written as {written}"

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from pipeline.errors import ConfigError, StorageError
-from pipeline.registry.tables import metadata
+from pipeline.registry.migrate import prepare
 from pipeline.store import Store
 
 FOLDER = "private"
@@ -115,7 +115,7 @@ def open_engine(where: str) -> Engine:
         raise ConfigError(f"optout.registry: {engine.dialect.name} is not supported; SQLite and PostgreSQL are")
     with explained(engine), engine.begin() as connection:
         _lock(connection)
-        metadata.create_all(connection)
+        prepare(connection, engine.url.render_as_string(hide_password=True))
     return engine
 
 

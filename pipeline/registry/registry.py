@@ -137,6 +137,10 @@ class Registry:
         received = received_utc or clock.now_utc()
         if received > clock.now_utc() + timedelta(days=1):  # a day, for people whose clock is ahead of UTC
             raise InputError(f"received on {clock.text(received)}: that is yet to come")
+        most = removal.MOST_BITS.get("pdq" if kind == "picture" else kind)
+        if distance is not None and not (most and 0 < distance <= most):
+            says = f"1 to {most} bits" if most else "of pdq, phash64 and picture, not of other kinds"
+            raise InputError(f"distance {distance} of a {kind}: a radius is {says}")
         named = Named.read(self.seed, kind, value)
         options: dict[str, Any] = {
             "copies": kind in removal.COPIES_TOO if copies is None else copies,

@@ -18,7 +18,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 
@@ -127,7 +126,6 @@ import_ = Table(
     Column("known", BigInteger, nullable=False),
     Column("withdrawn", BigInteger, nullable=False),
     Column("bad", BigInteger, nullable=False),
-    UniqueConstraint("sha256", "source"),
 )
 
 leaf = Table(

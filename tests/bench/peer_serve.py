@@ -9,9 +9,9 @@ from pathlib import Path
 import clip_retrieval.clip_back  # type: ignore[import-not-found]  # noqa: F401
 import faiss
 import numpy as np
-from flask import Flask  # type: ignore[import-not-found]
+from flask import Flask
 from flask_cors import CORS
-from flask_restful import Api
+from flask_restful import Api  # type: ignore[import-not-found]
 
 back = sys.modules["clip_retrieval.clip_back"]  # the package has a function of that name
 folder, port = Path(sys.argv[1]), int(sys.argv[2])

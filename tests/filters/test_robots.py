@@ -214,6 +214,14 @@ def test_a_byte_order_mark_is_skipped(mark: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["\0" * 999 + "{}", "User-agent: *\0\nDisallow: /\n", "User-agent: *\nDisallow\0: \0/\n"]
+)
+def test_nul_octets_take_no_rule_away(text: str) -> None:
+    body = text.replace("{}", "User-agent: *\nDisallow: /\n").encode()
+    assert not parse(body).verdict(f"{HOST}/a", "b").allowed
+
+
+@pytest.mark.parametrize(
     ("codec", "mark"), [("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff"), ("utf-16-le", b""), ("utf-16-be", b"")]
 )
 def test_a_utf_16_file_is_read_as_it_was_meant(codec: str, mark: bytes) -> None:

@@ -71,15 +71,6 @@ def test_cosine_pairs_in_blocks_are_those_of_brute_force_and_clusters_find_nearl
     assert len(clustered) >= 0.98 * len(expected)
 
 
-def test_more_clusterings_never_lose_a_pair() -> None:
-    emb = made(np.random.default_rng(1), 800, 2)
-    one, two, four = (
-        {tuple(p) for p in cosine_pairs(emb, 0.85, exact_rows=100, clusterings=n, probes=1).tolist()} for n in (1, 2, 4)
-    )
-    assert one <= two <= four
-    assert len(one) < len(four)
-
-
 def test_rows_without_a_usable_embedding_are_near_nothing() -> None:
     emb = np.zeros((5, 4), np.float16)
     emb[0, 0] = emb[1, 0] = 1

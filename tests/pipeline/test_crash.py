@@ -60,8 +60,8 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _finish(file: Path, dataset: Path, expected: dict[str, str]) -> None:
-    tamis("ingest", file, "--quiet")
+def _finish(file: Path, dataset: Path, expected: dict[str, str], *more: str) -> None:
+    tamis("ingest", file, "--quiet", *more)
     assert published_digest(dataset) == expected
     found = json.loads(tamis("verify", dataset, "--json").stdout)
     assert found["problems"] == []
@@ -75,13 +75,13 @@ _FIRST, _SECOND = _moments(2, seed=1)
 
 
 @pytest.mark.parametrize("share", [_FIRST, pytest.param(_SECOND, marks=pytest.mark.slow)])
-def test_the_whole_process_group_killed(undisturbed: Undisturbed, tmp_path: Path, share: float) -> None:
+def test_the_whole_process_group_killed(undisturbed: Undisturbed, tmp_path: Path, share: float, scheduler: str) -> None:
     base, expected, seconds = undisturbed
     file = _config(base, tmp_path / "set")
     process = _start(file)
     time.sleep(share * seconds)
     _kill_group(process)
-    _finish(file, tmp_path / "set", expected)
+    _finish(file, tmp_path / "set", expected, "--scheduler", scheduler)
 
 
 @pytest.mark.slow
@@ -193,33 +193,26 @@ def test_a_full_disk_stops_with_advice_and_room_lets_it_finish(undisturbed: Undi
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_a_second_run_is_refused_while_the_first_goes_on(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    base, expected, _ = undisturbed
-    file = _config(base, tmp_path / "set")
-    process = _start(file)
-    while not Store.open_url(str(tmp_path / "set")).exists("progress.json") and process.poll() is None:
-        time.sleep(0.05)
-    second = tamis("ingest", file, "--quiet", check=False)
-    assert second.returncode == 1
-    assert "another run holds this data set" in second.stderr
-    assert str(process.pid) in second.stderr
-    out, _ = process.communicate(timeout=280)
-    assert process.returncode == 0, out.decode()
-    assert published_digest(tmp_path / "set") == expected
-
-
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(undisturbed: Undisturbed, tmp_path: Path) -> None:
+def test_a_second_run_is_refused_while_the_first_goes_on_and_ctrl_c_stops_that_cleanly(
+    undisturbed: Undisturbed, tmp_path: Path, scheduler: str
+) -> None:
     base, expected, _ = undisturbed
     file = _config(base, tmp_path / "set")
     process = _start(file)
     while not list((tmp_path / "set" / "extract").glob("*.json")) and process.poll() is None:
         time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGSTOP)  # so that it is surely not done before the second one has looked
+    second = tamis("ingest", file, "--quiet", check=False)
+    os.killpg(process.pid, signal.SIGCONT)
     os.killpg(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=120)
+    assert second.returncode == 1
+    assert "another run holds this data set" in second.stderr
+    assert str(process.pid) in second.stderr
     assert process.returncode == 130, out.decode()
     assert b"What is finished is kept; run the same command again to go on." in out
     assert b"Traceback" not in out
-    _finish(file, tmp_path / "set", expected)
+    _finish(file, tmp_path / "set", expected, "--scheduler", scheduler)
 
 
 @pytest.mark.slow

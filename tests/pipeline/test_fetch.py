@@ -90,7 +90,7 @@ from tests.hostile import Hostile
 from tests.pipeline.test_fetch import fetch, rows_of
 with Hostile() as server:
     urls = list(server.fates())
-    big = [server.url(f"/{size}.png?{i}") for i in range(8) for size in (10000, 30000)]
+    big = [server.url(f"/{size}.png?{i}") for i in range(4) for size in (10000, 30000)]
     result = fetch(rows_of(urls + big), server, pathlib.Path(sys.argv[1]), max_px=200_000_000, decode_px=100_000_000)
 peak = int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])  # ru_maxrss would count the parent's
 print(json.dumps({"rows": result.table.num_rows, "peak_kib": peak, "urls": len(urls) + len(big)}))

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def opened(number: int) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, scheduler: str) -> Path:
     """A data set of four sites, a copy of one picture elsewhere, and a page that says noai."""
     base = tmp_path_factory.mktemp("identify")
     crawl = write_crawl(base / "crawl", pictures=PICTURES, sites=4)
@@ -59,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _add(writer, COPY_URL, "image/jpeg", encoded(opened(COPIED), 80))
         shy = '<html><head><meta name="robots" content="noai"></head><body><img src="/shy.jpg" alt="a shy one"></body></html>'
         _add(writer, "http://shy.example/index.html", "text/html", shy.encode())
-    tamis("ingest", config(base / "run.toml", str(base / "set"), [*crawl, extra]), "--quiet")
+    tamis("ingest", config(base / "run.toml", str(base / "set"), [*crawl, extra]), "--quiet", "--scheduler", scheduler)
     return base / "set"
 
 
@@ -182,6 +183,23 @@ def cropped(tmp_path: Path) -> Path:
     image = opened(11)
     path.write_bytes(encoded(image.crop((4, 4, image.width - 4, image.height - 4)), 90))
     return path
+
+
+def test_eight_who_send_the_same_request_at_once_all_succeed(tmp_path: Path) -> None:
+    def send(_: int) -> str:
+        store = Store.open_url(str(tmp_path / "set"))
+        registry = Registry.open(store)
+        request = registry.add("url", "https://a.example/1.jpg", contact="jane@mail.example")
+        take_up(store, registry, request.id)
+        return f"{request.id} {registry.get(request.id).state}"
+
+    with ThreadPoolExecutor(8) as pool:
+        (said,) = set(pool.map(send, range(8)))
+    registry = Registry.open(Store.open_url(str(tmp_path / "set")))
+    (request,) = registry.requests()
+    assert said == f"{request.id} tombstoned"
+    assert [state for state, _, _ in request.transitions] == ["received", "identified", "tombstoned"]
+    assert registry.check_log() == []
 
 
 def test_look_alikes_are_only_proposed_and_a_person_settles_them(store: Store, cropped: Path, tmp_path: Path) -> None:

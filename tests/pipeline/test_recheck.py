@@ -199,4 +199,4 @@ def test_what_cannot_be_read_is_counted_and_held_where_it_may_be_a_no(tmp_path: 
     tamis("report", tmp_path / "set", "--out", page, "--snapshot", "1")
     text = page.read_text()
     assert "aipref-robots statements cannot be read and look like a no" in text
-    assert "ai.txt statements could not be got" in text
+    assert "ai.txt statement could not be got" in text

@@ -30,12 +30,12 @@ def site() -> Iterator[Site]:
     site.server.shutdown()
 
 
-def ingest(base: Path, urls: list[tuple[str, str]], **fetch: Any) -> dict[str, Any]:
+def ingest(base: Path, scheduler: str, urls: list[tuple[str, str]], **fetch: Any) -> dict[str, Any]:
     links = base / "links.parquet"
     pq.write_table(pa.table({"url": [url for url, _ in urls], "caption": [text for _, text in urls]}), links)
     settings = {"allow_hosts": ["127.0.0.1"], "retries": 0, "timeout_s": 5.0, **fetch}
     file = config(base / "web.toml", str(base / "set"), [links], fetch=settings, copies={"enabled": False})
-    found: dict[str, Any] = json.loads(tamis("ingest", file, "--quiet", "--json").stdout)
+    found: dict[str, Any] = json.loads(tamis("ingest", file, "--quiet", "--json", "--scheduler", scheduler).stdout)
     return found
 
 
@@ -76,18 +76,18 @@ def traces(dataset: Path, number: int) -> list[str]:
     return found
 
 
-def test_a_listed_address_is_never_asked_for(site: Site, tmp_path: Path) -> None:
+def test_a_listed_address_is_never_asked_for(site: Site, tmp_path: Path, scheduler: str) -> None:
     urls = [(f"{site.url}/p/{n}.jpg", picture(n)[1]) for n in range(8)]
     registry = Registry.open(Store.open_url(str(tmp_path / "set")))
     registry.add("url", f"{site.url}/p/3.jpg")
     registry.add("url_prefix", f"{site.url}/p/5")
     registry.add("text", "number 6")
-    found = ingest(tmp_path, urls)
+    found = ingest(tmp_path, scheduler, urls)
     assert found["dropped"] == {"opted_out_request": 3}
     assert found["rows"] == 5
     for number in range(8):
         assert site.asked[f"/p/{number}.jpg"] == (0 if number in (3, 5, 6) else 1)
-    ingest(tmp_path, urls)
+    ingest(tmp_path, scheduler, urls)
     assert site.asked["/p/3.jpg"] == 0
 
 
@@ -102,13 +102,15 @@ def test_a_redirect_to_a_listed_address_ends_there_and_is_not_noted(tmp_path: Pa
 
 
 @pytest.mark.parametrize("hashes", [True, False])
-def test_a_listed_picture_leaves_nothing_but_that_it_was_refused(site: Site, tmp_path: Path, hashes: bool) -> None:
+def test_a_listed_picture_leaves_nothing_but_that_it_was_refused(
+    site: Site, tmp_path: Path, scheduler: str, hashes: bool
+) -> None:
     urls = [(f"{site.url}/p/{n}.jpg", picture(n)[1]) for n in range(6)]
     registry = Registry.open(Store.open_url(str(tmp_path / "set")))
     listed = {name: picture_hashes(picture(n)[0], "test") for n, name in ((1, "sha256"), (2, "md5"), (4, "pdq"))}
     for name, known in listed.items():
         registry.add(name, known[name], category="ncii", source="hotline")
-    found = ingest(tmp_path, urls, hashes=hashes)
+    found = ingest(tmp_path, scheduler, urls, hashes=hashes)
     assert found["dropped"] == {"hash_listed": 3}
     assert found["rows"] == 3
     for number in (1, 2, 4):
@@ -122,14 +124,14 @@ def test_a_listed_picture_leaves_nothing_but_that_it_was_refused(site: Site, tmp
     assert all({name for name, value in row.items() if value not in (None, "")} <= kept for row in refused)
 
 
-def test_the_other_engine_obeys_the_lists_too(site: Site, tmp_path: Path) -> None:
+def test_the_other_engine_obeys_the_lists_too(site: Site, tmp_path: Path, scheduler: str) -> None:
     pytest.importorskip("img2dataset")
     urls = [(f"{site.url}/p/{n}.jpg", picture(n)[1]) for n in range(6)]
     registry = Registry.open(Store.open_url(str(tmp_path / "set")))
     for number, name in ((1, "sha256"), (2, "md5"), (4, "pdq")):
         registry.add(name, picture_hashes(picture(number)[0], "test")[name])
     registry.add("url", f"{site.url}/p/5.jpg")
-    found = ingest(tmp_path, urls, engine="img2dataset")
+    found = ingest(tmp_path, scheduler, urls, engine="img2dataset")
     assert found["dropped"] == {"hash_listed": 3, "opted_out_request": 1}
     assert site.asked["/p/5.jpg"] == 0
     for number in (1, 2, 4):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -130,6 +131,11 @@ def test_two_data_sets_of_one_name_and_an_address_that_cannot_be_had_are_told(dr
         Catalogue.open([str(drawn_set), str(drawn_set)])
     with pytest.raises(InputError, match="cannot listen"):
         listen(Settings(host="203.0.113.1"))
+
+
+def test_small_answers_do_not_wait_for_an_acknowledgement() -> None:
+    with listen(Settings(port=0)) as found:
+        assert found.proto == socket.IPPROTO_TCP  # what asyncio looks at before it sets TCP_NODELAY
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_a_picture_finds_itself_by_value_by_address_and_as_clip_client_sends_it(
     data = base64.b64encode(jpeg(7)).decode()
     for term in ({"image": data}, {"image": f"data:image/jpeg;base64,{data}"}, {"image_url": origin}):
         first = search(seeing, term).json()["hits"][0]
-        assert (first["uid"], first["cos"] > 0.95) == (uid(7), True), list(term)
+        assert (first["uid"], first["cos"] > 0.999) == (uid(7), True), list(term)
     for asked in ({"image": data}, {"image_url": origin, "text": ""}):
         found = seeing.client.post("/knn-service", json={**asked, "num_images": 2}).json()
         assert (found[0]["uid"], len(found)) == (uid(7), 2)

@@ -34,7 +34,8 @@ def test_a_request_is_taken_in_followed_and_withdrawn(dataset: Path, tmp_path: P
     done = tamis("optout", "add", dataset, "--url", URL, "--contact", "jane@mail.example", "--receipt", receipt)
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
     id_ = lines["request"]
-    assert lines["state"] == "tombstoned: 0 rows found and hidden; `tamis optout apply` erases them"
+    assert lines["state"] == "tombstoned: nothing of it is in the data set; later ingests obey it"
+    assert done.stderr == f"note: no data set is at {dataset} yet; what is ingested there will obey this\n"
     assert lines["receipt"] == str(receipt)
     assert receipt.exists()
     (listed,) = said("list", dataset)
@@ -54,10 +55,13 @@ def test_a_request_is_taken_in_followed_and_withdrawn(dataset: Path, tmp_path: P
 
 
 def test_the_same_request_again_is_the_same_and_a_value_may_come_from_stdin(dataset: Path) -> None:
-    first = said("add", dataset, "--url", "-", input=f"{URL}\n")
+    first = said(
+        "add", dataset, "--url", "-", "--contact", "-", "--note", "-", input=f"{URL}\njane@mail.example\nplease\n"
+    )
     assert (first["kind"], first["state"]) == ("url", "tombstoned")
-    assert said("add", dataset, "--url", URL)["id"] == first["id"]
-    assert registry(dataset).secret(first["id"])["value"] == URL
+    assert said("add", dataset, "--url", URL, "--contact", "jane@mail.example")["id"] == first["id"]
+    told = {"value": URL, "contact": "jane@mail.example", "note": "please"}
+    assert registry(dataset).secret(first["id"]) == told
 
 
 def test_a_picture_is_known_by_its_hashes_and_kept_nowhere(dataset: Path, tmp_path: Path) -> None:
@@ -81,13 +85,28 @@ def test_a_picture_is_known_by_its_hashes_and_kept_nowhere(dataset: Path, tmp_pa
     [
         (["add", "SET"], 2, "name exactly one thing"),
         (["add", "SET", "--url", "x.example", "--domain", "x.example"], 2, "name exactly one thing"),
-        (["add", "SET", "--md5", "12"], 1, "'12' is no md5"),
+        (["add", "SET", "--md5", "12"], 1, "'12' is no md5; it is written as 32 hex digits"),
+        (
+            ["add", "SET", "--url", "no address"],
+            1,
+            "'no address' is no url; it is written as https://example.org/picture.jpg",
+        ),
+        (["add", "SET", "--url", "x.example", "--distance", "5"], 1, "distance 5 of a url: a radius is of pdq, "),
+        (
+            ["add", "SET", "--phash", "ab" * 8, "--distance", "40"],
+            1,
+            "distance 40 of a phash64: a radius is 1 to 15 bits",
+        ),
+        (["apply", "SET"], 1, "nobody has asked for anything here yet"),
+        (["verify", "SET"], 1, "nobody has asked for anything here yet"),
+        (["confirm", "SET", "--url", "x.example"], 1, "no data set is here, so nothing can be said of it"),
         (["add", "SET", "--url", "x.example", "--category", "y"], 1, "category 'y': one of train, "),
         (["add", "SET", "--url", "x.example", "--received", "soon"], 1, "'soon' is not a time"),
         (["list", "SET"], 1, "nobody has asked for anything here yet; `tamis optout add` takes a request in"),
         (["list", "SET", "--state", "lost"], 2, "one of received, identified, "),
         (["refuse", "SET", "r-x", "--reason", "no time"], 2, "one of not_identifiable, "),
-        (["withdraw", "SET", "r-x"], 1, "no request r-x in this registry"),
+        (["withdraw", "SET", "r-x"], 1, "nobody has asked for anything here yet"),
+        (["extend", "SET", "r-x"], 1, "nobody has asked for anything here yet"),
         (["import", "SET", "none.txt"], 1, "none.txt: No such file"),
         (["add", "SET", "--url", "x.example", "--registry", "mysql://x/y"], 2, "optout.registry: "),
         (["add", "s3://sets/x", "--url", "x.example"], 2, "keeps its requests in a database elsewhere"),
@@ -100,6 +119,12 @@ def test_mistakes_are_explained(dataset: Path, args: list[str], code: int, says:
     assert (done.returncode, done.stdout) == (code, "")
     assert says in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
+
+
+def test_a_mistyped_path_gets_no_registry_from_those_who_only_ask(dataset: Path) -> None:
+    for verb in (["list"], ["apply"], ["verify"], ["overdue"], ["confirm", "--url", "x.example"], ["withdraw", "r-x"]):
+        assert tamis("optout", verb[0], dataset, *verb[1:], check=False).returncode == 1
+    assert not (dataset / "private").exists()
 
 
 def test_deadlines_are_listed_when_they_pass_and_extended_before(dataset: Path) -> None:
@@ -136,6 +161,8 @@ def test_lists_are_imported_once_and_their_bad_lines_shown(dataset: Path, tmp_pa
     assert (again["again"], again["added"], again["bad"]) == (True, 2, 1)
     assert said("import", dataset, path, "--source", "other")["again"] is False
     assert len(registry(dataset).imports()) == 2
+    piped = tamis("optout", "import", dataset, "-", "--json", input="c.example\nd.example\n").stdout
+    assert (json.loads(piped)["name"], json.loads(piped)["added"]) == ("stdin", 2)
 
 
 def test_a_server_is_used_where_its_url_is_given_and_asked_for_where_it_is_not(

@@ -54,6 +54,20 @@ def test_what_is_only_hidden_comes_back(store: Store, registry: Registry, states
     assert tombstones.read(store).position == newest
 
 
+def test_who_takes_a_request_back_is_forgotten_and_who_is_refused_may_still_complain(
+    store: Store, registry: Registry
+) -> None:
+    back = hiding(store, registry, "one", UIDS[:1], "identified", "tombstoned")
+    refused = hiding(store, registry, "two", UIDS[1:2], "identified")
+    assert end(store, registry, back, "withdrawn") == Ended(1, 0, 0)
+    end(store, registry, refused, "refused", "excessive")
+    assert (registry.get(back).forgotten, registry.get(refused).forgotten) == (True, False)
+    assert registry.secret(refused)["value"] == "https://a.example/two.jpg"
+    with pytest.raises(InputError, match="its key was destroyed"):
+        registry.secret(back)
+    assert registry.check_log() == []
+
+
 def test_what_another_request_hides_too_stays_hidden(store: Store, registry: Registry) -> None:
     one = hiding(store, registry, "one", UIDS[:3], "identified", "tombstoned")
     hiding(store, registry, "two", UIDS[2:4], "identified", "tombstoned")

@@ -3,6 +3,8 @@
 import gzip
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from pipeline.registry.registry import Registry
 from pipeline.registry.requests import Match
 from pipeline.stage import sha256_stored
 from pipeline.store import Store
-from tests import erasing
+from tests import erasing, small_dataset
 from tests.tiny import tamis
 
 Fresh = Callable[[str], Store]
@@ -135,6 +137,48 @@ def test_something_left_anywhere_is_named_and_keeps_the_request_open(
     assert verify(store, registry).closed == [id_]
 
 
+STOPPED = """
+import os, sys
+from pipeline.erasure import prove
+from pipeline.registry.registry import Registry
+from pipeline.store import Store
+
+store = Store.open_url(sys.argv[1])
+where, name = (prove, "write_report") if sys.argv[2] == "before the report" else (Registry, "shred")
+setattr(where, name, lambda *_: os._exit(9))
+prove.verify(store, Registry.open(store))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before the report", "before it is forgotten"])
+def test_a_verification_that_was_stopped_is_finished_by_the_next(fresh: Fresh, moment: str) -> None:
+    store = fresh("set")
+    registry, id_ = tombstoned(store, first(store))
+    apply(store, registry, derived=[erase_from_index])
+    stopped = subprocess.run([sys.executable, "-c", STOPPED, store.root, moment], check=False)
+    assert (stopped.returncode, registry.get(id_).state) == (9, "closed")
+    assert not store.exists(f"private/reports/{id_}.json")
+    proof = verify(store, registry)
+    assert (proof.closed, proof.reports) == ([id_], [f"private/reports/{id_}.html"])
+    assert registry.get(id_).forgotten
+    report = check_report(json.loads(store.read(f"private/reports/{id_}.json")))
+    assert (report["request"], report["registry_files"], report["searched"]["findings"]) == (id_, None, 0)
+    assert "searched before that moment and not once more" in store.read(f"private/reports/{id_}.html").decode()
+    assert not [name for name in store.names("private/reports") if "draft" in name]
+    assert verify(store, registry).closed == []
+
+
+def test_a_damaged_file_keeps_everybody_s_request_open(fresh: Fresh) -> None:
+    store = fresh("set")
+    registry, id_ = tombstoned(store, first(store))
+    apply(store, registry, derived=[erase_from_index])
+    store.write("backup.gz", gzip.compress(bytes(range(256)) * 99)[:200])
+    proof = verify(store, registry)
+    assert [(finding.file, finding.place) for finding in proof.open[id_]] == [("backup.gz", "damaged")]
+    store.delete("backup.gz")
+    assert verify(store, registry).closed == [id_]
+
+
 def test_on_the_command_line(fresh: Fresh) -> None:
     store = fresh("set")
     uid = first(store)
@@ -208,3 +252,13 @@ def test_a_request_that_means_only_what_a_page_refused_loses_that_evidence(fresh
     assert [erasure.counts for erasure in apply(store, registry).erasures] == [{"refused": 1}]
     assert verify(store, registry).closed == [asked.id]
     assert erasing.problems(store) == []
+
+
+def test_of_equal_narrow_vectors_only_the_erased_row_s_would_be_a_trace(tmp_path: Path) -> None:
+    """All picture vectors of this set are the same 16 bytes, fewer than an array's header has."""
+    store = small_dataset.build(tmp_path / "set").store
+    uid = first(store, 10)
+    registry, id_ = tombstoned(store, uid)
+    apply(store, registry)
+    proof = verify(store, registry)
+    assert (proof.closed, proof.findings) == ([id_], [])

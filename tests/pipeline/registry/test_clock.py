@@ -37,6 +37,11 @@ def test_times_are_stored_in_utc_whatever_their_zone() -> None:
         text(datetime(2026, 1, 1))
     with pytest.raises(InputError, match=r"'soon' is not a time; write it as 2026-01-31"):
         moment("soon")
+    for edge in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"):
+        with pytest.raises(InputError, match="is not a time"):
+            moment(edge)
+    with pytest.raises(InputError, match="is before 1900"):
+        moment("0999-01-01")
 
 
 def test_a_request_is_due_a_month_after_its_receipt_in_utc(registry: Registry) -> None:

@@ -185,6 +185,68 @@ def test_a_list_that_breaks_off_adds_nothing_and_its_repair_adds_all(registry: R
     assert import_list(registry, path).added == 30_000
 
 
+def test_a_list_that_comes_again_after_another_says_anew_what_that_took_back(either: Registry, tmp_path: Path) -> None:
+    monday = write(tmp_path / "monday.txt", "a.example", "b.example")
+    back = write(tmp_path / "tuesday.ndjson", '{"type":"domain","value":"a.example","status":"withdrawn"}')
+    first = import_list(either, monday, source="daily")
+    assert import_list(either, monday, source="daily").again
+    import_list(either, back, source="daily")
+    wanted = ("domain", removal.digest(either.seed, "domain", "a.example"))
+    assert wanted not in entries(either)
+    wednesday = import_list(either, monday, source="daily")
+    assert (wednesday.again, wednesday.added, wednesday.known) == (False, 1, 1)
+    assert wednesday.id != first.id
+    assert wanted in entries(either)
+    assert import_list(either, monday, source="daily").again
+
+
+def test_the_same_hashes_said_to_be_another_kind_are_another_list(registry: Registry, tmp_path: Path) -> None:
+    path = write(tmp_path / "hashes.txt", "1b" * 32)
+    assert import_list(registry, path).added == 1  # read as sha256
+    done = import_list(registry, path, kind="pdq")
+    assert (done.again, done.added) == (False, 1)
+    assert {kind for kind, _ in entries(registry)} == {"sha256", "pdq"}
+
+
+def test_what_comes_through_a_pipe_is_read_once_and_whole(registry: Registry, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", f"echo a.example > {pipe}"]):
+        done = import_list(registry, pipe)
+    assert (done.name, done.lines, done.added) == ("pipe", 1, 1)
+    assert len(entries(registry)) == 1
+
+
+def test_a_list_of_which_nothing_is_understood_is_no_list(registry: Registry, tmp_path: Path) -> None:
+    for name, text, says in (
+        ("list.csv", "https://a.example/1.jpg\nhttps://a.example/2.jpg\n", r"none of its 1 lines .*line 2: no value"),
+        ("list.json", json.dumps([{"type": "url", "value": "https://a.example/"}], indent=1), "JSON one object a line"),
+    ):
+        path = tmp_path / name
+        path.write_text(text)
+        with pytest.raises(InputError, match=says):
+            import_list(registry, path)
+    (tmp_path / "empty.txt").touch()
+    done = import_list(registry, tmp_path / "empty.txt")
+    assert (done.lines, done.again) == (0, False)
+    assert (registry.imports(), logged(registry)) == ([], [])
+
+
+def test_one_hostile_line_stops_no_list(either: Registry, tmp_path: Path) -> None:
+    hostile = (
+        '{"type":"pdq","value":"' + "aa" * 32 + '","match":"hamming<=' + "9" * 40 + '"}',
+        '{"type":"url","value":"https://a.example/\\ud800"}', '{"type":["url"],"value":{"a":1}}', '{"type":"url","value":1e999}',
+        '{"type":"url","value":"https://a.example/","expires_at":"9999-12-31T23:59:59-23:59"}',
+        '{"type":"url","value":"https://a.example/","expires_at":"0001-01-01T00:00:00+23:59"}',
+        '{"type":"url","value":"https://a.example/","category":{"a":[]}}', "[" * 90_000,
+        '{"type":"url","value":"https://\\u0000.example/"}', '{"type":"phash64","value":"' + "a" * 16 + '","match":"hamming<=64"}',
+    )  # fmt: skip
+    done = import_list(either, write(tmp_path / "list.ndjson", *hostile, '{"type":"host","value":"b.example"}'))
+    assert done.lines == len(hostile) + 1
+    assert ("host", removal.digest(either.seed, "host", "b.example")) in entries(either)
+    assert {kind for kind, _ in entries(either)} <= {"url", "host"}
+
+
 def test_wrong_words_are_named_before_anything_is_read(registry: Registry, tmp_path: Path) -> None:
     path = write(tmp_path / "list.txt", "a.example")
     with pytest.raises(InputError, match="category 'x': one of train, "):
@@ -193,6 +255,9 @@ def test_wrong_words_are_named_before_anything_is_read(registry: Registry, tmp_p
         import_list(registry, path, kind="x")
     with pytest.raises(InputError, match=r"none\.txt: No such file"):
         import_list(registry, tmp_path / "none.txt")
+    for source in ("", "x" * 65):
+        with pytest.raises(InputError, match="a source has a name of 1 to 64 characters"):
+            import_list(registry, path, source=source)
     with pytest.raises(InputError, match="Is a directory"):
         import_list(registry, tmp_path)
     assert registry.imports() == []

@@ -29,6 +29,16 @@ def test_plain_lines_tell_themselves(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_bare_line_means_no_more_than_it_says(tmp_path: Path) -> None:
+    said = {
+        "b.example": "domain", "www.b.example": "domain", "*.b.example": "domain", "b.example/": "domain",
+        "pictures.b.example": "host", "b.example/anne/": "url", "b.example/anne/1.jpg": "url",
+    }  # fmt: skip
+    assert lines(tmp_path / "list.txt", "\n".join(said)) == [
+        Line(number, kind, value) for number, (value, kind) in enumerate(said.items(), 1)
+    ]
+
+
 def test_plain_lines_are_what_they_are_said_to_be(tmp_path: Path) -> None:
     assert lines(tmp_path / "hosts", f"a.example\n{HASH['sha256']}\n", "pdq") == [
         Line(1, "pdq", "a.example"), Line(2, "pdq", HASH["sha256"]),
@@ -52,6 +62,15 @@ RECORDS: list[tuple[dict[str, Any], Line | Bad]] = [
     ({"type": "registrable_domain", "value": "a.example", "match": "suffix"}, Line(1, "domain", "a.example")),
     ({"type": "host", "value": "a.example", "match": "suffix"}, Line(1, "domain", "a.example")),
     ({"type": "host", "value": "b.a.example", "match": "suffix"}, Bad(1, "match 'suffix' of a host is not understood")),
+    ({"type": "pdq", "value": HASH["pdq"], "match": "hamming<=63"}, Line(1, "pdq", HASH["pdq"], distance=63)),
+    ({"type": "pdq", "value": HASH["pdq"], "match": "hamming<=64"}, Bad(1, "match 'hamming<=64' of a pdq is not understood")),
+    ({"type": "pdq", "value": HASH["pdq"], "match": "hamming<=" + "9" * 30},
+     Bad(1, f"match 'hamming<={'9' * 30}' of a pdq is not understood")),
+    ({"type": "pdq", "value": HASH["pdq"], "match": "hamming<=٣"}, Bad(1, "match 'hamming<=٣' of a pdq is not understood")),
+    ({"type": "pdq", "value": HASH["pdq"], "match": "hamming<=0"}, Line(1, "pdq", HASH["pdq"], distance=1)),
+    ({"type": "phash64", "value": HASH["phash64"], "match": "hamming<=15"}, Line(1, "phash64", HASH["phash64"], distance=15)),
+    ({"type": "phash64", "value": HASH["phash64"], "match": "hamming<=16"},
+     Bad(1, "match 'hamming<=16' of a phash64 is not understood")),
     ({"type": "pdq", "value": HASH["pdq"], "match": "hamming <= 20"}, Line(1, "pdq", HASH["pdq"], distance=20)),
     ({"type": "md5", "value": HASH["md5"], "match": "hamming<=2"}, Bad(1, "match 'hamming<=2' of a md5 is not understood")),
     ({"type": "pdq", "value": HASH["pdq"], "match": "hamming<=x"}, Bad(1, "match 'hamming<=x' of a pdq is not understood")),
@@ -139,8 +158,8 @@ def test_what_cannot_be_read_is_explained_with_the_last_line_that_could(tmp_path
         ("none.parquet", b"no parquet", "not a Parquet file that can be read"),
         (
             "endless.csv",
-            b'type,value\nurl,a.example\nurl,"' + b"x" * 200_000,
-            r"after line 2 \(field larger than field limit",
+            b'type,value\nurl,a.example\nurl,"' + b"xxxxxxxxx\n" * 20_000,
+            r"after line 2 \(field larger than field limit .* is a quotation mark left open\?",
         ),
     ):
         with pytest.raises(InputError, match=says):
@@ -158,3 +177,60 @@ def test_bytes_that_are_no_utf8_are_counted(tmp_path: Path) -> None:
         Bad(1, "not UTF-8"),
         Line(2, "domain", "b.example"),
     ]
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.txt", "https://a.example/é.jpg\r\n"),
+        ("list.csv", "type,value\r\nurl,https://a.example/é.jpg\r\n"),
+        ("list.ndjson", '{"type":"url","value":"https://a.example/é.jpg"}\n'),
+    ],
+)
+def test_what_windows_programs_save_is_read(name: str, text: str, order: str, tmp_path: Path) -> None:
+    mark = "" if order == "utf-8-sig" else "\ufeff"
+    (line,) = lines(tmp_path / name, (mark + text).encode(order))
+    assert isinstance(line, Line)
+    assert (line.kind, line.value) == ("url", "https://a.example/é.jpg")
+
+
+def test_tables_of_spreadsheets_may_be_separated_by_semicolons(tmp_path: Path) -> None:
+    text = 'type;value;evidence\nurl;https://a.example/1,2.jpg;"a;b"\n'
+    assert lines(tmp_path / "list.csv", text) == [Line(2, "url", "https://a.example/1,2.jpg")]
+
+
+def test_lines_longer_than_anything_named_are_counted_and_the_rest_is_read(tmp_path: Path) -> None:
+    long = "x" * 300_000
+    too_long = "longer than 131,072 characters"
+    assert lines(tmp_path / "list.txt", f"https://a.example/{long}\nb.example\n") == [
+        Bad(1, too_long), Line(2, "domain", "b.example"),
+    ]  # fmt: skip
+    text = f'{{"type":"url","value":"{long}"}}\n{{"type":"host","value":"b.example"}}\n'
+    assert lines(tmp_path / "list.ndjson", text) == [Bad(1, too_long), Line(2, "host", "b.example")]
+    text = f"type,value\nhost,a.example\nurl,{long}\nhost,b.example\nurl,{long}\n"
+    assert lines(tmp_path / "list.csv", text) == [
+        Line(2, "host", "a.example"), Bad(3, too_long), Line(4, "host", "b.example"), Bad(5, too_long),
+    ]  # fmt: skip
+
+
+def test_a_quotation_mark_left_open_is_named_where_it_swallows_lines(tmp_path: Path) -> None:
+    text = 'type,value\nurl,"https://a.example/1.jpg\nurl,https://a.example/2.jpg\n'
+    assert lines(tmp_path / "list.csv", text) == [Bad(3, "a value of several lines: is a quotation mark left open?")]
+
+
+def test_bytes_of_a_parquet_column_are_hashes_or_the_text_that_they_are(tmp_path: Path) -> None:
+    columns = {
+        "type": ["url", "md5", "md5"],
+        "value": [b"https://a.example/", bytes.fromhex(HASH["md5"]), HASH["md5"].encode()],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "list.parquet")
+    assert list(read(tmp_path / "list.parquet")) == [
+        Line(1, "url", "https://a.example/"), Line(2, "md5", HASH["md5"]), Line(3, "md5", HASH["md5"]),
+    ]  # fmt: skip
+
+
+def test_a_file_without_an_ending_is_what_it_begins_like(tmp_path: Path) -> None:
+    assert lines(tmp_path / "list", '{"type":"host","value":"a.example"}\n') == [Line(1, "host", "a.example")]
+    pq.write_table(pa.table({"host": ["a.example"]}), tmp_path / "table")
+    assert list(read(tmp_path / "table")) == [Line(1, "host", "a.example")]

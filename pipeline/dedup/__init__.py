@@ -1,0 +1,1 @@
+"""Copies of a data set as it is: found, measured, shown; nothing is changed."""
