@@ -58,11 +58,15 @@ class Files:
 
     def values(self, name: str, dtype: Any) -> NDArray[Any]:
         """Return the values of a .npy file of that type, read-only and in one dimension; FormatError when it is damaged."""
-        with pa.BufferReader(self.buffer(name)) as handle:
-            begin, _ = array_layout(handle)
+        damaged = f"{self._store.uri(name)}: not an array that is whole; `tamis verify` tells more"
+        try:
+            with pa.BufferReader(self.buffer(name)) as handle:
+                begin, _ = array_layout(handle)
+        except FormatError as error:
+            raise FormatError(damaged) from error
         held = np.frombuffer(self.buffer(name), np.uint8)[begin:]
         if len(held) % np.dtype(dtype).itemsize:
-            raise FormatError(f"{self._store.uri(name)}: is cut off; `tamis verify` tells more")
+            raise FormatError(damaged)
         return held.view(dtype)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from index.mapped import Files
 from index.record import PLACES
-from pipeline.errors import InvariantError
+from pipeline.errors import FormatError, InvariantError
 
 Ids = NDArray[np.int64]
 Pairs = NDArray[np.int32]
@@ -37,8 +37,11 @@ class Places:
 
     @classmethod
     def read(cls, files: Files, base: str) -> "Places":
-        """Map the file of an index folder."""
-        values = files.values(f"{base}/{PLACES}", np.int64).reshape(2, -1)
+        """Map the file of an index folder; FormatError when it is cut off."""
+        flat = files.values(f"{base}/{PLACES}", np.int64)
+        if len(flat) % 2:
+            raise FormatError(f"{base}/{PLACES}: is cut off; `tamis index build` makes it anew")
+        values = flat.reshape(2, -1)
         return cls(values[0], values[1].view(np.int32).reshape(-1, 2)[:, ::-1])
 
     def write(self, path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_recall_that_cannot_be_had_is_refused_and_the_error_says_what_to_ask_f
     with pytest.raises(
         InputError, match=r"nothing was published. Ask for --recall 0\.\d+, or for --recall 0\.995 with --memory 1GB"
     ):
-        build(store, require_latest(store), Options(recall_frac=1.0, memory_bytes=2 * 60_000))
+        build(store, require_latest(store), Options(recall_frac=1.0, memory_bytes=2 * 20_000))
     assert read_record(store, require_latest(store)) is None
 
 
