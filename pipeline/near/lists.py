@@ -1,9 +1,11 @@
-"""The near pairs within one list of vectors: a product in blocks, of which only what reaches the cosine is looked at."""
+"""The near pairs within one list of vectors: a product in blocks, of which only what can reach the cosine is looked at."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.near.bounds import SLACK_COS, bounded, cosines, dimensions_enough
 
 F16 = NDArray[np.float16]
 F32 = NDArray[np.float32]
@@ -11,7 +13,6 @@ I64 = NDArray[np.int64]
 
 _BLOCK_ROWS = 256
 _BLOCK_COLUMNS = 8_192
-_SLACK_COS = 1e-4
 _MOST_HITS = 2_000_000
 """Hits held before those of crowded rows are let go; beyond, halving the work is given up for bounded memory."""
 
@@ -42,41 +43,34 @@ def list_pairs(vectors: F16, home: int, least_cos: float, most: int) -> Hits:
     when either of its rows keeps it. The result does not depend on how the product is cut into blocks.
     """
     rows = vectors.astype(np.float32)
+    bound = bounded(rows, dimensions_enough(rows, least_cos))
     found: list[Hits] = []
     held = 0
     for top in range(0, home, _BLOCK_ROWS):
         stop = min(home, top + _BLOCK_ROWS)
-        hits = _block(rows, top, stop, top, least_cos)
+        hits = _block(rows, bound, top, stop, top, least_cos)
         found.append(hits.only(hits.one < hits.two))
         held += len(hits.one)
         if held > _MOST_HITS:
-            return _crowded_pairs(rows, home, least_cos, most)
+            return _crowded_pairs(rows, bound, home, least_cos, most)
     return _trimmed(Hits.joined(found), home, most)
 
 
-def _block(rows: F32, top: int, stop: int, first: int, least_cos: float) -> Hits:
+def _block(rows: F32, bound: F32, top: int, stop: int, first: int, least_cos: float) -> Hits:
     """Compare rows top…stop with all from `first` on."""
     found: list[Hits] = []
     for start in range(first, len(rows), _BLOCK_COLUMNS):
-        right = rows[start : start + _BLOCK_COLUMNS]
-        product = rows[top:stop] @ right.T
-        if product.max(initial=-1.0) < least_cos - _SLACK_COS:  # a fifteenth of what the comparison costs
+        right = bound[start : start + _BLOCK_COLUMNS]
+        product = bound[top:stop] @ right.T
+        if product.max(initial=-1.0) < least_cos - SLACK_COS:  # a fifteenth of what the comparison costs
             continue
-        flat = np.flatnonzero(product >= least_cos - _SLACK_COS)
+        flat = np.flatnonzero(product >= least_cos - SLACK_COS)
         one, two = np.divmod(flat, len(right))
         one, two = one + top, two + start
         # the product's last bits depend on the block's shape, those of a single pair do not
-        cos = _cosines(rows, one, two)
+        cos = cosines(rows, one, rows, two)
         found.append(Hits(one, two, cos).only(cos >= np.float32(least_cos)))
     return Hits.joined(found)
-
-
-def _cosines(rows: F32, one: I64, two: I64) -> F32:
-    out = np.empty(len(one), np.float32)
-    for at in range(0, len(one), 65_536):
-        piece = slice(at, at + 65_536)
-        out[piece] = np.einsum("ij,ij->i", rows[one[piece]], rows[two[piece]])
-    return out
 
 
 def _directed(hits: Hits, home: int) -> Hits:
@@ -111,10 +105,10 @@ def _trimmed(hits: Hits, home: int, most: int) -> Hits:
     return _unordered(_nearest(both, most))
 
 
-def _crowded_pairs(rows: F32, home: int, least_cos: float, most: int) -> Hits:
+def _crowded_pairs(rows: F32, bound: F32, home: int, least_cos: float, most: int) -> Hits:
     """Do the same where nearly everything is near: every block's rows are trimmed before the next is looked at."""
     found: list[Hits] = []
     for top in range(0, home, _BLOCK_ROWS):
-        hits = _block(rows, top, min(home, top + _BLOCK_ROWS), 0, least_cos)
+        hits = _block(rows, bound, top, min(home, top + _BLOCK_ROWS), 0, least_cos)
         found.append(_nearest(hits.only(hits.one != hits.two), most))
     return _unordered(Hits.joined(found))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.near.bounds import SLACK_COS, bounded, cosines, dimensions_enough
 from pipeline.near.clusters import Clustering
 from pipeline.near.lists import Hits, list_pairs
 from pipeline.near.plan import Plan, TruePairs, choose
@@ -62,24 +63,31 @@ def pick(source: Source, group: Sequence[int], spill: Spill, name: str) -> tuple
     return _gathered(source, group, spill.read(name))
 
 
-def brute_force(source: Source, group: Sequence[int], spill: Spill, least_cos: float) -> tuple[I64, F16]:
-    """Compare the sampled rows with every row of a group; the near ones as i64[M,2] (sampled, other) and f16[M,2,D]."""
-    asked, vectors = np.asarray(spill.read("asked")), np.asarray(spill.read("asked_vectors"))
+def brute_force(
+    source: Source, group: Sequence[int], spill: Spill, name: str, before: Sequence[str], least_cos: float
+) -> tuple[I64, F16]:
+    """Compare sampled rows with every row of a group; the near ones as i64[M,2] (sampled, other) and f16[M,2,D].
+
+    A pair of two sampled rows is told once, also where the other one was sampled `before`.
+    """
+    asked, vectors = np.asarray(spill.read(name)), np.asarray(spill.read(f"{name}_vectors"))
+    told = np.concatenate([np.empty(0, np.int64), *(np.asarray(spill.read(one)) for one in before)])
     questions = vectors.astype(np.float32)
+    kept = dimensions_enough(questions, least_cos)
+    asked_bounds = bounded(questions, kept)
     found: list[tuple[I64, F16]] = []
     for numbers, rows in _loaded(source, group, spill.read("distinct")):
         for at in range(0, len(rows), _ROWS):
             block, names = rows[at : at + _ROWS], numbers[at : at + _ROWS]
-            cos = block.astype(np.float32) @ questions.T
-            other, question = np.divmod(np.flatnonzero(cos >= least_cos), len(asked))
-            # a pair of two sampled rows is told once
-            told = (names[other] != asked[question]) & ~(
-                np.isin(names[other], asked) & (names[other] < asked[question])
-            )
-            other, question = other[told], question[told]
-            found.append(
-                (np.stack([asked[question], names[other]], axis=1), np.stack([vectors[question], block[other]], axis=1))
-            )
+            whole = block.astype(np.float32)
+            candidates = np.flatnonzero(bounded(whole, kept) @ asked_bounds.T >= least_cos - SLACK_COS)
+            other, question = np.divmod(candidates, len(asked))
+            known = np.isin(names[other], told) | (np.isin(names[other], asked) & (names[other] <= asked[question]))
+            other, question = other[~known], question[~known]
+            near = cosines(whole, other, questions, question) >= np.float32(least_cos)
+            other, question = other[near], question[near]
+            pairs = np.stack([asked[question], names[other]], axis=1)
+            found.append((pairs, np.stack([vectors[question], block[other]], axis=1)))
     width = vectors.shape[1]
     return (
         np.concatenate([np.empty((0, 2), np.int64), *(pairs for pairs, _ in found)]),
@@ -87,7 +95,7 @@ def brute_force(source: Source, group: Sequence[int], spill: Spill, least_cos: f
     )
 
 
-def choose_plan(spill: Spill, rows: int, target_recall: float, seed: int) -> Plan:
+def choose_plan(spill: Spill, rows: int, least_cos: float, target_recall: float, seed: int) -> Plan:
     """Choose from what was drawn and compared; the centroids are put aside for the tasks that follow."""
     pairs, vectors = np.asarray(spill.read("true_rows")), np.asarray(spill.read("true_vectors"))
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
@@ -95,9 +103,11 @@ def choose_plan(spill: Spill, rows: int, target_recall: float, seed: int) -> Pla
     first = np.searchsorted(pairs[:, 0], pairs[:, 0])
     few = np.arange(len(pairs)) - first < _MOST_TRUE
     pairs, vectors = pairs[few], vectors[few]
-    place = np.searchsorted(np.asarray(spill.read("asked")), pairs[:, 0])
+    _, place = np.unique(pairs[:, 0], return_inverse=True)  # all pairs of a row are of one half
     truth = TruePairs(vectors[:, 0], vectors[:, 1], place % 2 == 1)
-    plan = choose(np.asarray(spill.read("sampled_vectors")), truth, rows, target_recall, seed, Clustering.train)
+    plan = choose(
+        np.asarray(spill.read("sampled_vectors")), truth, rows, least_cos, target_recall, seed, Clustering.train
+    )
     for number, clustering in enumerate(plan.clusterings):
         spill.write(f"centroids-{number}", clustering.centroids)
     return plan

@@ -14,11 +14,12 @@ F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 CLUSTERINGS = 4
-_FEW_PAIRS = 20
+FEW_PAIRS = 50
+"""Near pairs in half a sample below which nothing is chosen by them."""
 _EVERY_MARGIN = 2.0
-_USUAL_CLUSTERINGS = 2
-_USUAL_MARGIN = 0.08
-"""Where the sample has too few near pairs to choose by: finds 0.99 and more on what was measured (DECISIONS)."""
+_USUAL_SPREADS = 2.5
+_BEYOND = 1.25
+"""How far beyond the largest margin needed to go where the sample is too small for the share asked for."""
 _Z95 = 1.959964
 
 
@@ -75,24 +76,33 @@ class TruePairs:
 
 
 def choose(
-    sample: F16, truth: TruePairs, rows: int, target_recall: float, seed: int, train: Callable[..., Clustering]
+    sample: F16,
+    truth: TruePairs,
+    rows: int,
+    least_cos: float,
+    target_recall: float,
+    seed: int,
+    train: Callable[..., Clustering],
 ) -> Plan:
     """Choose the cheapest union of clusterings with the margin that reaches the target on the first half of the pairs.
 
-    Clusterings are added while that makes the search cheaper, or where one cannot reach the target.
+    Clusterings are added while that makes the search cheaper, or where one cannot reach the target. Of too few pairs, one
+    clustering with the usual margin is taken, and what it finds is told for what it is worth.
     """
     seeds = (np.random.SeedSequence(seed).generate_state(CLUSTERINGS) % 2**31).tolist()
     trained: list[Clustering] = []
     looks: list[tuple[I64, F32]] = []
     needs = np.full(len(truth.one), np.inf, np.float32)
-    measured = int((~truth.second_half).sum()) >= _FEW_PAIRS
+    measured = int((~truth.second_half).sum()) >= FEW_PAIRS
     best: Plan | None = None
-    for one_seed in seeds[: CLUSTERINGS if measured else _USUAL_CLUSTERINGS]:
+    for one_seed in seeds[: CLUSTERINGS if measured else 1]:
         clustering = train(sample, list_count(rows), int(one_seed))
         trained.append(clustering)
         looks.append(clustering.nearest(sample[:: max(1, len(sample) // 20_000)]))
         needs = np.minimum(needs, needed_margin(clustering.nearest(truth.one), clustering.nearest(truth.two)))
-        margin = _margin(needs[~truth.second_half], target_recall) if measured else _USUAL_MARGIN
+        margin = (
+            _margin(needs[~truth.second_half], target_recall) if measured else usual_margin(least_cos, sample.shape[1])
+        )
         cost = sum(
             comparisons(*look, margin, c.lists, rows) + rows * c.lists for c, look in zip(trained, looks, strict=True)
         )
@@ -105,7 +115,19 @@ def choose(
     return best
 
 
+def usual_margin(least_cos: float, dimensions: int) -> float:
+    """Return the margin where there is nothing to measure by.
+
+    Between near rows and the difference of two centroids (about 1.2 long) stands a product of random sign, spread by
+    their distance over the root of the dimensions; two and a half spreads are taken.
+    """
+    return _USUAL_SPREADS * 1.2 * math.sqrt((2 - 2 * least_cos) / dimensions)
+
+
 def _margin(needs: F32, target_recall: float) -> float:
     """Return the smallest margin that finds the target's share and half of what may be missed besides."""
     wanted = 1 - (1 - target_recall) / 2
-    return float(np.sort(needs)[min(len(needs) - 1, math.ceil(wanted * len(needs)) - 1)])
+    place = math.ceil(wanted * (len(needs) + 1)) - 1  # of n values the k-th is expected to have k ÷ (n + 1) below it
+    if place < len(needs):
+        return float(np.sort(needs)[place])
+    return float(_BEYOND * needs.max())

@@ -21,7 +21,10 @@ from pipeline.near.spill import Spill, spilled_locally
 Pairs = I64
 _TRUTH_PRODUCTS = 100_000_000
 """Rows × sampled rows that are compared to measure recall, about."""
-_TRUTH_ROWS = (512, 4_096)
+_MOST_TRUTH_PRODUCTS = 1_000_000_000
+_TRUTH_ROWS = (512, 8_192)
+_ENOUGH_PAIRS = 400
+"""Near pairs to choose and measure by: more rows are sampled until there are so many, or sampling costs too much."""
 _GROUP_ROWS = 65_536
 _TASK_BYTES = 64_000_000
 
@@ -129,21 +132,38 @@ def _plan(
     source: Source, options: NearOptions, distinct: I64, groups: list[list[int]], spread: Spread, spill: Spill
 ) -> Plan:
     rng = np.random.default_rng(options.seed)
-    lists = list_count(len(distinct))
-    asked = int(np.clip(_TRUTH_PRODUCTS // len(distinct), *_TRUTH_ROWS))
     spill.write("distinct", distinct)
-    spill.write("sampled", _drawn(rng, distinct, SAMPLE_A_LIST * lists))
-    spill.write("asked", _drawn(rng, distinct, asked))
-    for name in ("sampled", "asked"):
-        parts = spread(passes.pick, [(source, group, spill, name) for group in groups])
-        numbers = np.concatenate([n for n, _ in parts])
-        vectors: F16 = np.concatenate([v for _, v in parts])
-        spill.write(f"{name}_vectors", vectors[np.argsort(numbers)])
-    truth = spread(passes.brute_force, [(source, group, spill, options.least_cos) for group in groups])
+    _put_sample_aside(
+        "sampled", _drawn(rng, distinct, SAMPLE_A_LIST * list_count(len(distinct))), source, groups, spread, spill
+    )
+    order = rng.permutation(distinct)
+    asked = int(np.clip(_TRUTH_PRODUCTS // len(distinct), *_TRUTH_ROWS))
+    most = max(asked, min(_TRUTH_ROWS[1], _MOST_TRUTH_PRODUCTS // len(distinct)))
+    truth: list[tuple[I64, F16]] = []
+    names: list[str] = []
+    low, high = 0, min(asked, len(order))
+    while low < high:
+        names.append(f"asked-{len(names)}")
+        _put_sample_aside(names[-1], np.sort(order[low:high]), source, groups, spread, spill)
+        tasks = [(source, group, spill, names[-1], names[:-1], options.least_cos) for group in groups]
+        truth += spread(passes.brute_force, tasks)
+        pairs = max(1, sum(len(rows) for rows, _ in truth))
+        wanted = high if pairs >= _ENOUGH_PAIRS else max(2 * high, round(1.2 * high * _ENOUGH_PAIRS / pairs))
+        low, high = high, min(wanted, most, len(order))
     spill.write("true_rows", np.concatenate([rows for rows, _ in truth]))
     spill.write("true_vectors", np.concatenate([vectors for _, vectors in truth]))
-    arguments = (spill, len(distinct), options.target_recall, options.seed)
+    arguments = (spill, len(distinct), options.least_cos, options.target_recall, options.seed)
     return spread(passes.choose_plan, [arguments])[0]
+
+
+def _put_sample_aside(
+    name: str, numbers: I64, source: Source, groups: list[list[int]], spread: Spread, spill: Spill
+) -> None:
+    """Put the vectors of drawn rows aside, in the order of their numbers."""
+    spill.write(name, numbers)
+    parts = spread(passes.pick, [(source, group, spill, name) for group in groups])
+    order = np.argsort(np.concatenate([found for found, _ in parts]))
+    spill.write(f"{name}_vectors", np.concatenate([vectors for _, vectors in parts])[order])
 
 
 def _drawn(rng: np.random.Generator, rows: I64, count: int) -> I64:

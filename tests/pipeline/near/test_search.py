@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.near import search
-from pipeline.near.plan import Recall
+from pipeline.near.plan import Recall, usual_margin
 from pipeline.near.search import Near, NearOptions, near_pairs
 from pipeline.near.source import Held
 from pipeline.near.spill import Spill, spilled, spilled_locally
@@ -127,7 +127,7 @@ def test_of_no_near_pairs_no_recall_is_told() -> None:
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
     found = near_pairs(Held(vectors), NearOptions(0.95, exact_rows=100))
     assert found.plan.recall.frac is None
-    assert len(found.plan.clusterings) == 2
+    assert found.plan.margin_cos == usual_margin(0.95, 256)
 
 
 def test_the_interval_is_wilsons() -> None:
