@@ -20,7 +20,9 @@ from pipeline import tombstones
 from pipeline.config import CopiesConfig
 from pipeline.copies_reduce import find_copies, options_of
 from pipeline.copies_rows import gather
-from pipeline.near.spill import spilled_locally
+from pipeline.dedup.survey import survey
+from pipeline.near.source import here
+from pipeline.near.spill import spilled, spilled_locally
 from pipeline.report_rows import way
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
@@ -190,6 +192,24 @@ def test_groups_do_not_depend_on_the_order_of_parts_or_on_who_does_the_work(told
             found.append((looked.uids.to_pylist(), copies.group.tolist(), copies.pairs.tolist(), copies.score.tolist()))
     assert found[0] == found[1]
     assert len(set(found[0][1])) == len(COPIED) + 1
+
+
+def test_a_data_set_on_an_object_store_is_read_as_it_is_and_rows_are_put_aside_there(
+    told: Told, s3_endpoint: str
+) -> None:
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=s3_endpoint)
+    for name in sorted(names(told.dataset)):
+        if not name.startswith(("shards/", "index/", "embeddings/", "tmp/")):
+            client.upload_file(str(told.dataset / name), "sets", f"copied/{name}")
+    store = Store.open_url("s3://sets/copied")
+    with spilled(store, "tmp/copies") as spill:
+        found = survey(store, require_latest(store), CopiesConfig(), here, spill)
+        assert store.names("tmp/copies/rows")
+    assert found.to_json()["sizes"] == told.dedup_on["sizes"]
+    assert [group.size for group in found.largest] == [4] * len(COPIED)
+    assert not store.names("tmp/copies/rows")
 
 
 def test_who_is_hidden_is_neither_counted_nor_shown(told: Told, tmp_path: Path, scheduler: str) -> None:
