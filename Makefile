@@ -18,7 +18,7 @@ demo: $(STAMP)  ## Set up, build a little web, curate it, search it (about 3 min
 	$(BIN)/tamis demo .demo
 
 test: $(STAMP)  ## Set up and run the default tests (under 10 minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint test  ## Format, lint, types, layers, tests
 

@@ -231,11 +231,13 @@ def test_a_trouble_of_the_server_is_a_sentence_on_the_page(served: Serving, open
 
 def test_several_data_sets_are_a_choice_that_keeps_the_words(served: Serving, open_page: Open) -> None:
     page = open_page(f"{served.address}/d/shapes/?q=a+pink+cross")
+    expect(page.locator(".hit:not(.waiting)")).to_have_count(FIRST)
     before = _captions(page)
     page.get_by_text("Data set: shapes").click()
     page.get_by_role("link", name="again").click()
     page.wait_for_url("**/d/again/?q=a+pink+cross")
     expect(page.locator(".hit:not(.waiting)")).to_have_count(FIRST)
+    expect(page.locator(".hit:not(.waiting)").first).to_contain_text(before[0])
     assert _captions(page) == before
     page.goto(f"{served.address}/d/again/")
     expect(page.locator("#landing")).to_contain_text(f"{ALL} pictures")
