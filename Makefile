@@ -1,5 +1,5 @@
 # What a newcomer types: `make demo` and `make test`. Both set up a virtual environment in .venv first.
-.PHONY: help demo test check slow real bench format clean
+.PHONY: help demo test check lint slow real bench format clean
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -20,12 +20,13 @@ demo: $(STAMP)  ## Set up, build a little web, curate it, search it (about 3 min
 test: $(STAMP)  ## Set up and run the default tests (under 10 minutes on two cores)
 	$(BIN)/python -m pytest
 
-check: $(STAMP)  ## Format, lint, types, layers, tests
+check: lint test  ## Format, lint, types, layers, tests
+
+lint: $(STAMP)  ## Format, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
 
 slow: $(STAMP)  ## The slow tests: kill -9 at random moments, a full disk, ten million rows
 	$(BIN)/python -m pytest -m slow

@@ -13,15 +13,20 @@ import typer
 from index import commands, commands_search, commands_serve
 from pipeline.commands import dedup, optout, recheck, release
 from pipeline.commands.options import Dataset, Json
+from train import commands as training
+from train import commands_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from pipeline.config import Config
     from pipeline.report import Search
     from pipeline.run import Run
     from pipeline.snapshot import Snapshot
     from pipeline.store import Store
+    from train.copy_check import Neighbour, Neighbours
 
 app = typer.Typer(
     name="tamis",
@@ -36,6 +41,27 @@ def _erase_from_index(store: "Store", uids: frozenset[bytes]) -> list[str]:
     from index.erase import erase
 
     return erase(store, uids)
+
+
+def _checkpoints(store: "Store", uids: "Sequence[bytes]") -> "dict[bytes, list[dict[str, Any]]]":
+    from train.lineage import checkpoints
+
+    return checkpoints(store, uids)
+
+
+def _neighbours(dataset: str) -> "Neighbours":
+    """Return what finds the rows of a data set that are nearest to a vector, with their pictures."""
+    from index.query import Query, Term
+    from index.search import Searcher
+    from pipeline.store import Store
+
+    searcher = Searcher(Store.open_url(dataset))
+
+    def nearest(vector: "NDArray[Any]", k: int) -> "list[Neighbour]":
+        asked = Query((Term(embedding=tuple(vector.tolist())),), k)
+        return [(hit.uid, hit.cos, hit.picture) for hit in searcher.search(asked)]
+
+    return nearest
 
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export
@@ -223,12 +249,14 @@ def _demo_search(dataset: str, queries: "Sequence[str]", k: int) -> "list[Search
 
 
 commands_search.mount(app)
-commands_serve.mount(app)
+commands_serve.mount(app, checkpoints=_checkpoints)
 app.add_typer(commands.group(), name="index")
 dedup.mount(app)
-app.add_typer(optout.group(derived=[_erase_from_index]), name="optout")
+app.add_typer(optout.group(derived=[_erase_from_index], checkpoints=_checkpoints), name="optout")
 recheck.mount(app)
-release.mount(app)
+release.mount(app, checkpoints=_checkpoints)
+app.add_typer(training.app, name="train")
+commands_sample.mount(app, _neighbours)
 
 
 def run() -> int:

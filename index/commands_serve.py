@@ -2,8 +2,9 @@
 
 import json
 import sys
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,14 +12,19 @@ from pipeline.commands.options import RegistryUrl
 
 if TYPE_CHECKING:
     from index.serve.settings import Settings
+    from pipeline.exposure import Checkpoints
 
 
-def mount(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command()(serve)
+def mount(app: typer.Typer, checkpoints: "Checkpoints | None" = None) -> None:
+    """Add the verb to the command line; `checkpoints` tells which trained models saw a sample."""
+
+    @app.command("serve")
+    @wraps(_asked)
+    def serve(**options: Any) -> None:
+        _serve(*_asked(**options), checkpoints)
 
 
-def serve(
+def _asked(
     datasets: Annotated[
         list[str], typer.Argument(metavar="DATASET…", help="Folders or s3:// addresses; NAME=PATH gives another name")
     ],
@@ -50,7 +56,7 @@ def serve(
         Path | None, typer.Option(help="File for one JSON line a request; stderr when absent")
     ] = None,
     registry: RegistryUrl = None,
-) -> None:
+) -> tuple[list[str], Any, Path | None]:
     """Serve data sets over HTTP: pages, a JSON API, and clip-retrieval's API."""
     from index.serve.settings import Settings
 
@@ -60,10 +66,12 @@ def serve(
         registry_url=registry, allow_hosts=tuple(fetch_from or ()), rate_per_s=rate, burst=4 * rate, threads=threads,
         inline_pictures=inline_pictures,
     )  # fmt: skip
-    _serve(datasets, settings, access_log)
+    return datasets, settings, access_log
 
 
-def _serve(datasets: list[str], settings: "Settings", access_log: Path | None) -> None:
+def _serve(
+    datasets: list[str], settings: "Settings", access_log: Path | None, checkpoints: "Checkpoints | None"
+) -> None:
     import logging
 
     from index.serve.app import create_app
@@ -71,7 +79,7 @@ def _serve(datasets: list[str], settings: "Settings", access_log: Path | None) -
     from index.serve.server import listen, run
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    catalogue = Catalogue.open(datasets)
+    catalogue = Catalogue.open(datasets, checkpoints=checkpoints)
     listening = listen(settings)
     where = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{where}:{listening.getsockname()[1]}/"

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -300,23 +300,31 @@ def load(path: Path) -> Config:
 
 def parse(raw: dict[str, Any], where: str = "configuration") -> Config:
     """Check a parsed configuration; ConfigError lists every trouble, unknown keys with the nearest known one."""
+    return checked(Config, raw, where, "tamis config")
+
+
+S = TypeVar("S", bound=Section)
+
+
+def checked(kind: type[S], raw: dict[str, Any], where: str, listing: str) -> S:
+    """Return a parsed table as a section; ConfigError lists every trouble. `listing` is the command that prints the keys."""
     try:
-        return Config.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{where}: {'.'.join(map(str, e['loc']))}: {_explain(e)}" for e in error.errors()]
+        lines = [f"{where}: {'.'.join(map(str, e['loc']))}: {_explain(e, kind, listing)}" for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, kind: type[BaseModel], listing: str) -> str:
     if error["type"] != "extra_forbidden":
         return str(error["msg"])
     loc = [str(part) for part in error["loc"]]
-    known = [key for key, *_ in keys()]
+    known = [key for key, *_ in keys(kind)]
     leaf = {key.rsplit(".", 1)[-1]: key for key in known}
     near = difflib.get_close_matches(".".join(loc), known, 1, 0.6) or [
         leaf[k] for k in difflib.get_close_matches(loc[-1], list(leaf), 1, 0.6)
     ]
-    return "unknown key" + (f"; did you mean `{near[0]}`?" if near else "; `tamis config` lists the known ones")
+    return "unknown key" + (f"; did you mean `{near[0]}`?" if near else f"; `{listing}` lists the known ones")
 
 
 def keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str, Any, str]]:

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from pipeline import search_rows, snapshot, tombstones
 from pipeline.errors import InputError
+from pipeline.exposure import Checkpoints
 from pipeline.pack import shard_files
 from pipeline.registry import place
 from pipeline.registry.registry import Registry
@@ -59,6 +60,7 @@ def confirm(
     *,
     without: frozenset[bytes] = frozenset(),
     most: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[str, Any]:
     """Answer whether a data set holds what a name, a hash or a picture (its hashes and vector) means.
 
@@ -101,7 +103,7 @@ def confirm(
         "derived": _derived(store, [one for one in snapshots if one.number in numbers], uids),
         "releases": releases,
         "recipients": sorted({one["recipient"] for one in releases}),
-        "checkpoints": [],
+        "checkpoints": _seen(store, checkpoints, sorted(uids)[:_ROWS_SHOWN]) if checkpoints is not None else [],
         "scope": {
             "rows": search.rows,
             "pictures": search.pictures,
@@ -111,6 +113,12 @@ def confirm(
             "look_alikes_from_cos": search_rows.PROPOSE_COS if "vector" in value else None,
         },
     }
+
+
+def _seen(store: Store, checkpoints: Checkpoints, uids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the checkpoints of trained models that saw the rows, each with the row's uid."""
+    found = checkpoints(store, [bytes.fromhex(uid) for uid in uids])
+    return [{"uid": uid, **one} for uid in uids for one in found.get(bytes.fromhex(uid), [])]
 
 
 def _rows(store: Store, found: Sequence[Match], snapshots: Sequence[Snapshot]) -> list[Row]:

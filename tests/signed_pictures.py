@@ -62,6 +62,11 @@ def _chain(ocsp: str | None) -> tuple[bytes, bytes]:
     return pem, private
 
 
+def chain() -> tuple[bytes, bytes]:
+    """Return a certificate chain and its private key, both PEM."""
+    return _chain(None)
+
+
 def entries(label: str = LABELS[0], **uses: str | Mapping[str, str]) -> dict[str, Any]:
     """Return a training-mining assertion: each use a word, or a word with its constraint."""
     prefix = label.partition(".")[0]

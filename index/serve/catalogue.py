@@ -7,6 +7,7 @@ from typing import Final
 
 from index.search import Searcher
 from pipeline.errors import InputError, TamisError
+from pipeline.exposure import Checkpoints
 from pipeline.store import Store
 from pipeline.tombstones import Watch
 
@@ -25,6 +26,8 @@ class Served:
     store: Store
     searcher: Searcher
     watch: Watch
+    checkpoints: Checkpoints | None = None
+    """Which trained models saw a sample; the command line knows, this package does not."""
 
     def hidden(self) -> frozenset[bytes]:
         """Return the uids that must not be shown now; reads the store where the last look is old."""
@@ -42,11 +45,11 @@ class Catalogue:
             self._served[one.name] = one
 
     @classmethod
-    def open(cls, datasets: Sequence[str], device: str = "auto") -> "Catalogue":
+    def open(cls, datasets: Sequence[str], device: str = "auto", checkpoints: Checkpoints | None = None) -> "Catalogue":
         """Open data sets given as PATH or NAME=PATH; InputError where one has no index."""
         named = [named_path(dataset) for dataset in datasets]
         stores = [(name, Store.open_url(path)) for name, path in named]
-        return cls([Served(name, store, Searcher(store, device), Watch(store)) for name, store in stores])
+        return cls([Served(name, store, Searcher(store, device), Watch(store), checkpoints) for name, store in stores])
 
     @property
     def names(self) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from index.serve import exposed
 from index.serve.catalogue import Served
 from pipeline.confirm import confirm
 from pipeline.ids import faiss_id
@@ -23,6 +24,8 @@ def answer(served: Served, kind: str, value: str | Mapping[str, str], registry: 
     hidden = served.hidden()
     told = confirm(served.store, kind, value, registry, without=hidden, most=MOST)
     facts = _facts(served, [row["uid"] for name in ("rows", "copies", "look_alikes") for row in told[name]])
+    seen = exposed.seen(served, [row["uid"] for name in ("rows", "copies") for row in told[name]])
+    told["checkpoints"] = sorted({exposed.said(one) for all_ in seen.values() for one in all_})
     hidden = served.hidden()  # the search has taken its time
     for name in ("rows", "copies", "look_alikes"):
         kept = [row for row in told[name] if bytes.fromhex(row["uid"]) not in hidden]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.urls import canonical_url
+from index.serve import exposed
 from index.serve.catalogue import Served
 from index.serve.errors import NotHere
 from pipeline.disclosure.lineage import lineage, registry_of
@@ -53,7 +54,7 @@ def told(served: Served, uid: str, registry_url: str | None) -> dict[str, Any]:
     """Return all of it as JSON values. Who was given a release is not told here: the sample's owner learns it by a request."""
     row, store, key = row_of(served, uid), served.store, bytes.fromhex(uid)
     traced = _traced(store, uid, registry_url)
-    found = traced[0] if traced else {"parts": [], "snapshots": [], "releases": [], "checkpoints": []}
+    found = traced[0] if traced else {"parts": [], "snapshots": [], "releases": []}
     copies = _copies(served, key)
     if key in served.hidden():
         raise NotHere(f"no sample {uid} in this data set")
@@ -71,7 +72,7 @@ def told(served: Served, uid: str, registry_url: str | None) -> dict[str, Any]:
         "releases": [
             {name: one[name] for name in ("release", "released_utc", "snapshot")} for one in found["releases"]
         ],
-        "checkpoints": found["checkpoints"],
+        "checkpoints": exposed.seen(served, [uid]).get(uid, []),
     }
 
 

@@ -1,6 +1,7 @@
 """`tamis optout`: answering whether something is in a data set, and settling what only looks alike."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,45 +10,58 @@ import typer
 from pipeline.commands.options import Dataset, Json, RegistryUrl, RequestId, asked
 
 if TYPE_CHECKING:
-    pass
+    from pipeline.exposure import Checkpoints
 
 
-def confirm(
-    dataset: Dataset,
-    url: Annotated[str | None, typer.Option(help="A picture's or a page's address")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture's file; it is hashed here and kept nowhere")] = None,
-    domain: Annotated[str | None, typer.Option(help="A registrable domain, with its subdomains")] = None,
-    host: Annotated[str | None, typer.Option(help="One host")] = None,
-    text: Annotated[str | None, typer.Option(help="A name or phrase in the texts, as whole words")] = None,
-    uid: Annotated[str | None, typer.Option(help="One sample (32 hex digits)")] = None,
-    sha256: Annotated[str | None, typer.Option(help="SHA-256 of the picture's file")] = None,
-    md5: Annotated[str | None, typer.Option(help="MD5 of the picture's file")] = None,
-    pdq: Annotated[str | None, typer.Option(help="PDQ hash of the picture (64 hex digits)")] = None,
-    creator: Annotated[str | None, typer.Option(help="Creator or copyright notice in the picture's metadata")] = None,
-    registry_url: RegistryUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Answer whether something is in the data set: yes, no or unknown, with the rows, recipients, and what was searched."""
-    given = {
-        "url": url, "picture": image, "domain": domain, "host": host, "text": text, "uid": uid, "sha256": sha256, "md5": md5,
-        "pdq": pdq, "creator": creator,
-    }  # fmt: skip
-    named = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(named) != 1:
-        raise typer.BadParameter("ask for exactly one thing: --url, --image, --domain, …")
-    from pipeline.confirm import confirm as answered
-    from pipeline.picture_vector import recognised
-    from pipeline.registry import place
-    from pipeline.registry.registry import Registry
-    from pipeline.store import Store
+def _confirm(checkpoints: "Checkpoints | None") -> Callable[..., None]:
+    """Return the command; `checkpoints` tells which trained models saw a row, and is not known here (the trainer)."""
 
-    kind, value = named[0]
-    store = Store.open_url(dataset)
-    registry = Registry.open(store, registry_url) if place.exists(store, registry_url) else None
-    answer = answered(store, kind, recognised(store, value) if isinstance(value, Path) else value, registry)
-    if registry is not None:  # what was asked is not noted, only that it was, and what was said
-        registry.append("confirm_answer", {"kind": kind, "found": answer["found"], "counts": answer["counts"]})
-    print(json.dumps(answer, indent=1, ensure_ascii=False) if as_json else _in_words(answer))
+    def confirm(
+        dataset: Dataset,
+        url: Annotated[str | None, typer.Option(help="A picture's or a page's address")] = None,
+        image: Annotated[Path | None, typer.Option(help="A picture's file; it is hashed here and kept nowhere")] = None,
+        domain: Annotated[str | None, typer.Option(help="A registrable domain, with its subdomains")] = None,
+        host: Annotated[str | None, typer.Option(help="One host")] = None,
+        text: Annotated[str | None, typer.Option(help="A name or phrase in the texts, as whole words")] = None,
+        uid: Annotated[str | None, typer.Option(help="One sample (32 hex digits)")] = None,
+        sha256: Annotated[str | None, typer.Option(help="SHA-256 of the picture's file")] = None,
+        md5: Annotated[str | None, typer.Option(help="MD5 of the picture's file")] = None,
+        pdq: Annotated[str | None, typer.Option(help="PDQ hash of the picture (64 hex digits)")] = None,
+        creator: Annotated[
+            str | None, typer.Option(help="Creator or copyright notice in the picture's metadata")
+        ] = None,
+        registry_url: RegistryUrl = None,
+        as_json: Json = False,
+    ) -> None:
+        """Answer whether something is in the data set: yes, no or unknown, with the rows, recipients, and what was searched."""
+        given = {
+            "url": url, "picture": image, "domain": domain, "host": host, "text": text, "uid": uid, "sha256": sha256, "md5": md5,
+            "pdq": pdq, "creator": creator,
+        }  # fmt: skip
+        named = [(kind, value) for kind, value in given.items() if value is not None]
+        if len(named) != 1:
+            raise typer.BadParameter("ask for exactly one thing: --url, --image, --domain, …")
+        from pipeline.confirm import confirm as answered
+        from pipeline.picture_vector import recognised
+        from pipeline.registry import place
+        from pipeline.registry.registry import Registry
+        from pipeline.store import Store
+
+        kind, value = named[0]
+        store = Store.open_url(dataset)
+        registry = Registry.open(store, registry_url) if place.exists(store, registry_url) else None
+        answer = answered(
+            store,
+            kind,
+            recognised(store, value) if isinstance(value, Path) else value,
+            registry,
+            checkpoints=checkpoints,
+        )
+        if registry is not None:  # what was asked is not noted, only that it was, and what was said
+            registry.append("confirm_answer", {"kind": kind, "found": answer["found"], "counts": answer["counts"]})
+        print(json.dumps(answer, indent=1, ensure_ascii=False) if as_json else _in_words(answer))
+
+    return confirm
 
 
 def _in_words(answer: dict[str, Any]) -> str:
@@ -76,7 +90,10 @@ def _in_words(answer: dict[str, Any]) -> str:
         f"recipient   {one['recipient']} (release {one['release']}, {one['released_utc']})"
         for one in answer["releases"]
     ]
-    lines.append("checkpoints none are recorded")
+    from pipeline.exposure import told
+
+    lines += [f"checkpoint  {one['uid']}  {told(one)}" for one in answer["checkpoints"]]
+    lines += ["checkpoints none are recorded"] if not answer["checkpoints"] else []
     lines.append(
         f"searched    {scope['rows']:,} rows, {scope['pictures']:,} pictures, {len(scope['snapshots'])} snapshots"
     )
@@ -180,9 +197,9 @@ def _uid(text: str) -> bytes:
     return uid
 
 
-def mount(app: typer.Typer) -> None:
-    """Add the verbs."""
-    app.command("confirm")(confirm)
+def mount(app: typer.Typer, checkpoints: "Checkpoints | None" = None) -> None:
+    """Add the verbs; `checkpoints` tells which trained models saw a row."""
+    app.command("confirm")(_confirm(checkpoints))
     app.command("confirm-match")(confirm_match)
     app.command("accept")(accept)
     app.command("answer")(answer)

@@ -1,46 +1,57 @@
 """Who has what: lineage of a sample, the register of releases, notices to recipients, and the papers of the law."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.commands.options import Dataset, Json, RegistryUrl, opened
 
+if TYPE_CHECKING:
+    from pipeline.exposure import Checkpoints
 
-def lineage(
-    dataset: Dataset,
-    url: Annotated[str | None, typer.Option(help="The picture's address")] = None,
-    uid: Annotated[str | None, typer.Option(help="The sample's name (32 hex digits)")] = None,
-    request: Annotated[str | None, typer.Option(help="A request: all that it means")] = None,
-    sha256: Annotated[
-        str | None, typer.Option(help="SHA-256 of the picture's file; reads that column of every fetch")
-    ] = None,
-    most: Annotated[int, typer.Option(min=1, help="Samples told in full")] = 100,
-    registry_url: RegistryUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Tell where a sample is or was: parts, shards, snapshots, index, releases, checkpoints, removals."""
-    from pipeline.disclosure.lineage import lineage as trace
-    from pipeline.disclosure.lineage import registry_of
-    from pipeline.store import Store
 
-    given = {"url": url, "uid": uid, "request": request, "sha256": sha256}
-    asked = [(kind, value) for kind, value in given.items() if value is not None]
-    if len(asked) != 1:
-        raise typer.BadParameter("give exactly one of --url, --uid, --request, --sha256")
-    store = Store.open_url(dataset)
-    found = trace(store, *asked[0], registry_of(store, registry_url), most).to_json()
-    if as_json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-        return
-    for line in _told(found):
-        print(line)
+def _lineage(checkpoints: "Checkpoints | None") -> Callable[..., None]:
+    """Return the command; `checkpoints` tells which trained models saw a sample, and is not known here (the trainer)."""
+
+    def lineage(
+        dataset: Dataset,
+        url: Annotated[str | None, typer.Option(help="The picture's address")] = None,
+        uid: Annotated[str | None, typer.Option(help="The sample's name (32 hex digits)")] = None,
+        request: Annotated[str | None, typer.Option(help="A request: all that it means")] = None,
+        sha256: Annotated[
+            str | None, typer.Option(help="SHA-256 of the picture's file; reads that column of every fetch")
+        ] = None,
+        most: Annotated[int, typer.Option(min=1, help="Samples told in full")] = 100,
+        registry_url: RegistryUrl = None,
+        as_json: Json = False,
+    ) -> None:
+        """Tell where a sample is or was: parts, shards, snapshots, index, releases, checkpoints, removals."""
+        from pipeline.disclosure.lineage import lineage as trace
+        from pipeline.disclosure.lineage import registry_of
+        from pipeline.store import Store
+
+        given = {"url": url, "uid": uid, "request": request, "sha256": sha256}
+        asked = [(kind, value) for kind, value in given.items() if value is not None]
+        if len(asked) != 1:
+            raise typer.BadParameter("give exactly one of --url, --uid, --request, --sha256")
+        store = Store.open_url(dataset)
+        found = trace(store, *asked[0], registry_of(store, registry_url), most, checkpoints).to_json()
+        if as_json:
+            print(json.dumps(found, indent=1, ensure_ascii=False))
+            return
+        for line in _told(found):
+            print(line)
+
+    return lineage
 
 
 def _told(found: dict[str, Any]) -> list[str]:
     """Return the answer as lines for a terminal."""
+    from pipeline import exposure
+
     lines = [f"{found['found']:,} samples"] if found["found"] != 1 else ["1 sample"]
     lines += [f"refused when the crawl was read: {row['reason']} ({row['source']})" for row in found["refused"]]
     for sample in found["samples"]:
@@ -61,10 +72,7 @@ def _told(found: dict[str, Any]) -> list[str]:
             f"  release   {made['release']} (snapshot {made['snapshot']}) to {made['recipient']}"
             for made in sample["releases"]
         ]
-        lines += [
-            f"  seen by   {seen['checkpoint']} from step {seen['first_step']:,}, {seen['times']} times"
-            for seen in sample["checkpoints"]
-        ]
+        lines += [f"  seen by   {exposure.told(seen)}" for seen in sample["checkpoints"]]
         lines += [
             f"  tombstone {stone['file']}, {stone['request']}{', lifted' if stone['lifted'] else ''}"
             for stone in sample["tombstones"]
@@ -216,7 +224,7 @@ def disclose(
         print("missing in the configuration: " + ", ".join(absent))
 
 
-def mount(app: typer.Typer) -> None:
-    """Add the commands."""
-    for verb in (lineage, release, releases, notices, disclose):
+def mount(app: typer.Typer, checkpoints: "Checkpoints | None" = None) -> None:
+    """Add the commands; `checkpoints` tells which trained models saw a sample."""
+    for verb in (_lineage(checkpoints), release, releases, notices, disclose):
         app.command()(verb)

@@ -161,20 +161,3 @@ def refused(store: Store, url: str, reading: Reading) -> list[dict[str, Any]]:
         place = {"extract": part.key, "file": part.file("refused.parquet")}
         told += [{**place, "reason": row["reason"], "source": row["source"]} for row in mine]
     return told
-
-
-def checkpoints(store: Store, snapshots: Iterable[int]) -> list[dict[str, Any]]:
-    """Return the checkpoints that drew from one of these snapshots.
-
-    A checkpoint says so in `checkpoints/<name>/lineage.json`: {"snapshot": its number, "first_step": the first step whose
-    batch came from it, "times": how often each of its samples was drawn by then, the running epoch counted in full}.
-    Training order is a pure function, so the trainer computes the steps of one sample; this file only says who saw the set.
-    """
-    wanted, told = set(snapshots), []
-    for folder in store.folders("checkpoints"):
-        name = f"{folder}/lineage.json"
-        if store.exists(name):
-            said = json.loads(store.read(name))
-            if said["snapshot"] in wanted:
-                told.append({"checkpoint": folder, **{key: said[key] for key in ("snapshot", "first_step", "times")}})
-    return told

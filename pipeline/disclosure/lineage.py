@@ -14,6 +14,7 @@ from pipeline.disclosure.finding import Found
 from pipeline.disclosure.packed import Reading, Records, in_file, spots, wanted_of
 from pipeline.disclosure.releases import read_manifest, releases
 from pipeline.errors import InputError
+from pipeline.exposure import Checkpoints
 from pipeline.ids import faiss_id
 from pipeline.registry import place
 from pipeline.search_rows import fetches
@@ -50,7 +51,10 @@ class Lineage:
         }
 
 
-def lineage(store: Store, kind: str, value: str, registry: "Registry | None" = None, most: int = MOST) -> Lineage:
+def lineage(
+    store: Store, kind: str, value: str, registry: "Registry | None" = None, most: int = MOST,
+    checkpoints: Checkpoints | None = None,
+) -> Lineage:  # fmt: skip
     """Trace what a `url`, `uid`, `sha256` or `request` means; InputError when it is none of that form.
 
     All snapshots whose record exists are answered for, those whose shards have expired too.
@@ -60,7 +64,23 @@ def lineage(store: Store, kind: str, value: str, registry: "Registry | None" = N
     uids = sorted(found)
     answer.more = max(0, len(uids) - most)
     answer.samples = _trace(store, {uid: found[uid] for uid in uids[:most]}, registry, answer.reading)
+    if checkpoints is not None:
+        _tell_checkpoints(store, answer.samples, checkpoints)
     return answer
+
+
+def _tell_checkpoints(store: Store, samples: Sequence[dict[str, Any]], checkpoints: Checkpoints) -> None:
+    """Tell which models saw each sample, or the copy that stood in the shards in its place."""
+    names = {sample["uid"]: [sample["uid"], *_copies(sample)] for sample in samples}
+    seen = checkpoints(store, sorted({bytes.fromhex(name) for all_ in names.values() for name in all_}))
+    for sample in samples:
+        for name in names[sample["uid"]]:
+            how = {} if name == sample["uid"] else {"copy": name}
+            sample["checkpoints"] += [{**one, **how} for one in seen.get(bytes.fromhex(name), [])]
+
+
+def _copies(sample: Mapping[str, Any]) -> list[str]:
+    return sorted({place_["duplicate_of"] for place_ in sample["snapshots"] if place_["duplicate_of"]})
 
 
 def _find(store: Store, kind: str, value: str, registry: "Registry | None", answer: Lineage) -> Found:
@@ -113,7 +133,6 @@ def _trace(store: Store, found: Found, registry: "Registry | None", reading: Rea
         given = [release for number in packed_in for release in released.get(number, [])]
         # a release that was made after the erasure had the place of the sample and nothing of it
         sample["releases"] = [release for release in given if release["erasures"] < erased_by.get(uid, sys.maxsize)]
-        sample["checkpoints"] = finding.checkpoints(store, packed_in)
     return list(told.values())
 
 

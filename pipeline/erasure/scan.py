@@ -225,15 +225,15 @@ class _File:
 
     def _array(self, handle: IO[bytes]) -> None:
         try:
-            _, width = array_layout(handle)
+            begin, width = array_layout(handle)
         except FormatError:
-            width = 0  # rows that lie otherwise are nobody's
+            begin = width = 0  # rows that lie otherwise are nobody's
         handle.seek(0)
         owners: list[str] | None = None
         for number, at, before, after in self.finder.find_around(handle, NEAR_BYTES):
             owners = _rows_of_array(self.store, self.name) if owners is None else owners
-            row = at // width if width else 0
-            owner = owners[row] if width and row < len(owners) else None
+            row = (at - begin) // width if width else 0
+            owner = owners[row] if width and 0 <= row < len(owners) else None
             around = (b"", b"") if owner else (before, after)
             self.scan.hit(self.finder.strings[number], self.name, f"row {row}", owner, *around)
 

@@ -35,8 +35,8 @@ def test_the_kind_follows_from_size_memory_and_recall(
     index = faiss.index_factory(dimensions, factory, faiss.METRIC_INNER_PRODUCT)
     assert index.d == dimensions
     if kind.lists:
-        rows_bytes = rows * (index.code_size + 8)
-        assert rows_bytes <= kind.bytes <= rows_bytes + kind.lists * (4 * dimensions + 280 + 16 * index.code_size)
+        rows_bytes = rows * (index.sa_code_size() + 8)
+        assert rows_bytes <= kind.bytes <= rows_bytes + kind.lists * (4 * dimensions + 280 + 16 * index.sa_code_size())
 
 
 def test_what_must_be_in_memory_fits_in_what_was_given() -> None:

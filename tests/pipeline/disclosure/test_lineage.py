@@ -3,7 +3,9 @@
 import hashlib
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -162,12 +164,17 @@ def test_rows_that_extraction_refused_are_told_with_their_reason(tmp_path: Path,
     assert [row["reason"] for row in found["refused"]] == ["opted_out"]
 
 
-def test_checkpoints_that_drew_from_the_snapshot_are_told(fresh: Made) -> None:
-    said = {"snapshot": 1, "first_step": 40, "times": 3}
-    fresh.store.write("checkpoints/step-000200/lineage.json", json.dumps(said).encode())
-    fresh.store.write("checkpoints/other/lineage.json", json.dumps(said | {"snapshot": 9}).encode())
-    (sample,) = lineage(fresh.store, "url", url_of(1)).samples
-    assert sample["checkpoints"] == [{"checkpoint": "checkpoints/step-000200", **said}]
+def test_checkpoints_are_asked_for_the_sample_and_for_the_copy_in_its_place(fresh: Made) -> None:
+    asked: list[bytes] = []
+
+    def checkpoints(store: Store, uids: Sequence[bytes]) -> dict[bytes, list[dict[str, Any]]]:
+        asked.extend(uids)
+        return {uid: [{"checkpoint": "run/checkpoints/000000200", "first_step": 40, "times": 3}] for uid in uids}
+
+    (sample,) = lineage(fresh.store, "url", url_of(1), checkpoints=checkpoints).samples
+    assert [uid.hex() for uid in asked] == [sample["uid"]]
+    assert sample["checkpoints"] == [{"checkpoint": "run/checkpoints/000000200", "first_step": 40, "times": 3}]
+    assert lineage(fresh.store, "url", url_of(1)).samples[0]["checkpoints"] == []
 
 
 def test_on_an_object_store_the_answers_are_the_same(fresh: Made, s3_endpoint: str) -> None:

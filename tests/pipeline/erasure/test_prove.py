@@ -20,7 +20,7 @@ from pipeline.registry.registry import Registry
 from pipeline.registry.requests import Match
 from pipeline.stage import sha256_stored
 from pipeline.store import Store
-from tests import erasing
+from tests import erasing, small_dataset
 from tests.tiny import tamis
 
 Fresh = Callable[[str], Store]
@@ -252,3 +252,13 @@ def test_a_request_that_means_only_what_a_page_refused_loses_that_evidence(fresh
     assert [erasure.counts for erasure in apply(store, registry).erasures] == [{"refused": 1}]
     assert verify(store, registry).closed == [asked.id]
     assert erasing.problems(store) == []
+
+
+def test_of_equal_narrow_vectors_only_the_erased_row_s_would_be_a_trace(tmp_path: Path) -> None:
+    """All picture vectors of this set are the same 16 bytes, fewer than an array's header has."""
+    store = small_dataset.build(tmp_path / "set").store
+    uid = first(store, 10)
+    registry, id_ = tombstoned(store, uid)
+    apply(store, registry)
+    proof = verify(store, registry)
+    assert (proof.closed, proof.findings) == ([id_], [])

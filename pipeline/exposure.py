@@ -1,0 +1,20 @@
+"""What trained models saw: asked through this type, for `pipeline` does not know the trainer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pipeline.store import Store
+
+Checkpoints = Callable[[Store, Sequence[bytes]], Mapping[bytes, list[dict[str, Any]]]]
+"""uids → the checkpoints that saw each: `checkpoint`, `run`, `first_step`, `times`, `last_clean`, or why it is `unknown`."""
+
+
+def told(seen: Mapping[str, Any]) -> str:
+    """Return in words how a checkpoint saw a sample."""
+    if "unknown" in seen:
+        return f"perhaps {seen['checkpoint']}: {seen['unknown']}"
+    how = f"its copy {seen['copy']}, " if "copy" in seen else ""
+    clean = seen["last_clean"] or "none, train from the start"
+    return (
+        f"{seen['checkpoint']}, {how}first at step {seen['first_step']:,}, {seen['times']:,} times; last clean: {clean}"
+    )

@@ -1,0 +1,148 @@
+"""Checkpoints are whole or absent, whatever moment the power fails at, and only those the policy names are kept."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.errors import FormatError, InputError, StorageError
+from train import checkpoint
+from train.checkpoint import Cursor
+from train.run import Run
+
+
+def cursor(step: int, loss: float | None = None) -> Cursor:
+    return Cursor(step, 0, 8, 0, 1, "m", "c", "v", {}, 8 * step, 0, step, loss)
+
+
+def fill(folder: Path) -> None:
+    (folder / "model").mkdir()
+    (folder / "model" / "weights").write_bytes(b"w" * 1000)
+
+
+def made(run: Path, *steps: int, losses: dict[int, float] | None = None) -> None:
+    for step in steps:
+        checkpoint.commit(run, cursor(step, (losses or {}).get(step)), fill)
+
+
+def test_a_checkpoint_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    folder = checkpoint.commit(tmp_path, cursor(7, 0.5), fill)
+    assert folder == tmp_path / "checkpoints" / "000000007"
+    assert checkpoint.read(folder) == cursor(7, 0.5)
+    assert checkpoint.steps(tmp_path) == [7]
+    assert (folder / "model" / "weights").stat().st_size == 1000
+
+
+@pytest.mark.parametrize(
+    ("keep_last", "keep_steps", "left"),
+    [(1, None, [20, 60]), (2, None, [20, 50, 60]), (1, 30, [20, 30, 60]), (9, None, [10, 20, 30, 40, 50, 60])],
+)
+def test_the_last_ones_every_nth_and_the_best_are_kept(
+    tmp_path: Path, keep_last: int, keep_steps: int | None, left: list[int]
+) -> None:
+    made(tmp_path, 10, 20, 30, 40, 50, 60, losses={10: 0.5, 20: 0.3, 30: 0.4, 40: 0.35, 60: 0.31})
+    checkpoint.prune(tmp_path, keep_last, keep_steps)
+    assert checkpoint.steps(tmp_path) == left
+
+
+def test_a_folder_that_is_no_checkpoint_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint here"):
+        checkpoint.read(tmp_path)
+    (tmp_path / "cursor.json").write_text('{"step": 4')
+    with pytest.raises(FormatError, match="not a checkpoint's cursor"):
+        checkpoint.read(tmp_path)
+
+
+def test_a_full_disk_is_explained_and_leaves_the_checkpoints_as_they_were(tmp_path: Path) -> None:
+    made(tmp_path, 1)
+
+    def full(folder: Path) -> None:
+        fill(folder)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError, match="free some room"):
+        checkpoint.commit(tmp_path, cursor(2), full)
+    assert checkpoint.steps(tmp_path) == [1]
+    checkpoint.sweep(tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["000000001"]
+
+
+def test_killed_at_any_write_of_a_save_the_run_has_the_old_or_the_new_checkpoint_whole(tmp_path: Path) -> None:
+    made(tmp_path, 1, 2)
+    before = {step: checkpoint.read(tmp_path / checkpoint.name(step)) for step in (1, 2)}
+    moments, seen = 0, set()
+    while killed(lambda: save_and_prune(tmp_path), at=moments):
+        moments += 1
+        have = checkpoint.steps(tmp_path)
+        seen.add(tuple(have))
+        assert have in ([1, 2], [1, 2, 3], [2, 3])
+        for step in have:
+            folder = tmp_path / checkpoint.name(step)
+            assert checkpoint.read(folder) == before.get(step, cursor(3))
+            assert (folder / "model" / "weights").stat().st_size == 1000
+        checkpoint.sweep(tmp_path)
+        if 3 in checkpoint.steps(tmp_path):
+            checkpoint.remove(tmp_path, 3)
+        made(tmp_path, *({1, 2} - set(checkpoint.steps(tmp_path))))
+    assert seen == {(1, 2), (1, 2, 3), (2, 3)}
+    assert moments > 9
+    assert checkpoint.steps(tmp_path) == [2, 3]
+
+
+def save_and_prune(run: Path) -> None:
+    checkpoint.commit(run, cursor(3), fill)
+    checkpoint.prune(run, 2, None)
+
+
+def killed(work: Callable[[], None], at: int) -> bool:
+    """Do the work in a process that kills itself before its `at`-th change to the disk; tell whether it came to that."""
+    child = os.fork()
+    if child == 0:
+        done = 0
+
+        def watch(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal done
+            writes = event == "open" and isinstance(arguments[1], str) and arguments[1][0] in "wax"
+            if writes or event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"):
+                if done == at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                done += 1
+
+        sys.addaudithook(watch)
+        work()
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def test_an_optimiser_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    def stepped(optimizer: torch.optim.AdamW, weight: torch.nn.Parameter, times: int) -> None:
+        for _ in range(times):
+            weight.grad = torch.ones_like(weight) * weight.detach()
+            optimizer.step()
+
+    one = torch.nn.Parameter(torch.arange(5.0))
+    first = torch.optim.AdamW([one], lr=0.1, fused=True)
+    stepped(first, one, 3)
+    checkpoint.save_optimizer(first, tmp_path / "o.safetensors")
+    two = torch.nn.Parameter(one.detach().clone())
+    second = torch.optim.AdamW([two], lr=0.1, fused=True)
+    checkpoint.load_optimizer(second, tmp_path / "o.safetensors")
+    stepped(first, one, 3)
+    stepped(second, two, 3)
+    assert torch.equal(one, two)
+
+
+def test_a_cursor_says_where_it_is_on_what(decoder_run: Run) -> None:
+    found = json.loads((decoder_run.folder / checkpoint.name(8) / "cursor.json").read_text())
+    assert (found["step"], found["epoch"], found["batch"], found["seed"]) == (8, 0, 8, 0)
+    assert found["manifest_digest"] == decoder_run.shown.digest
+    assert found["config_digest"] == decoder_run.config.digest()
+    assert found["clip"]["model"] == "tamis-mini"
+    assert found["validation_loss"] > 0

@@ -1,0 +1,86 @@
+"""A pipeline that exists goes on learning, from the captions in the shards."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+
+from pipeline.errors import InputError
+from pipeline.store import Store
+from pipeline.tombstones import of_request, publish
+from tests.train import tiny_pipeline
+from tests.train.command import tamis
+from train import checkpoint
+from train.data import Batches
+from train.progress import METRICS
+from train.run import open_run
+
+CONFIG = """
+[optim]
+steps = 12
+batch = 8
+lr = 0.003
+warmup_steps = 0
+[data]
+resolution_px = 16
+validation_frac = 0.1
+[run]
+device = "cpu"
+precision = "float32"
+checkpoint_steps = 6
+log_steps = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pipeline.make(tmp_path_factory.mktemp("base"))
+
+
+def test_a_pipeline_goes_on_learning_and_the_result_takes_its_place_in_it(
+    pictures: Store, base: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run.toml").write_text(CONFIG)
+    out = tmp_path / "run"
+    tamis(
+        "train", "finetune", pictures.root, "--from", base, "--out", out, "--config", tmp_path / "run.toml", "--quiet"
+    )
+    lines = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) == 12
+    assert np.isfinite(losses).all()
+    cursor = checkpoint.read(out / checkpoint.name(12))
+    assert str(base) in cursor.parents[0]
+    net = UNet2DConditionModel.from_pretrained(out / checkpoint.name(12) / "ema" / "unet")
+    before = UNet2DConditionModel.from_pretrained(base / "unet")
+    assert not torch.equal(net.conv_in.weight, before.conv_in.weight)
+    pipeline = StableDiffusionPipeline.from_pretrained(base, unet=net, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    made = pipeline("a red circle", num_inference_steps=2, height=16, width=16).images[0]
+    assert made.size == (16, 16)
+
+
+def test_captions_come_from_the_shards_and_a_hidden_rows_is_empty(own: Store, base: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(CONFIG)
+    tamis(
+        "train", "finetune", own.root, "--from", base, "--out", tmp_path / "run", "--config", tmp_path / "run.toml",
+        "--steps", "1", "--quiet",
+    )  # fmt: skip
+    run = open_run(tmp_path / "run")
+    source = Batches(run.store, run.shown, run.order, captions=True)
+    batch = source[0]
+    assert sum("drawn number" in text for text in batch.captions) >= 5
+    publish(own, of_request([bytes(batch.uid[1]).ljust(16, b"\0")], [""], "r1"))
+    after = Batches(run.store, run.shown, run.order, captions=True)[0]
+    assert after.captions == (batch.captions[0], "", *batch.captions[2:])
+
+
+def test_a_folder_that_cannot_be_fine_tuned_is_refused_with_the_reason(
+    pictures: Store, base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no diffusers"):
+        tamis("train", "finetune", pictures.root, "--from", tmp_path, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

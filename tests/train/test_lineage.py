@@ -1,0 +1,159 @@
+"""Which checkpoint saw whom: as the loop really fed it, and what to do when somebody is gone."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pyroaring import BitMap64
+
+from pipeline.errors import InvariantError
+from pipeline.store import Store
+from pipeline.tombstones import of_request, publish
+from tests import small_dataset
+from tests.train import tiny_run
+from tests.train.command import tamis
+from train import checkpoint, ledger
+from train.data import Batches
+from train.lineage import Exposure, checkpoints, tainted
+from train.run import REGISTER, Run, open_run
+from train.start import train
+
+
+def fed(run: Run, until: int) -> list[list[bytes]]:
+    """Return the uids of every step's batch as the loader gives them."""
+    source = Batches(run.store, run.shown, run.order, pictures=False)
+    return [
+        [bytes(u).ljust(16, b"\0") for u, w in zip(b.uid, b.weight, strict=True) if w]
+        for b in map(source.__getitem__, range(until))
+    ]
+
+
+def hide(store: Store, *uids: bytes) -> None:
+    publish(store, of_request(list(uids), [""] * len(uids), "r1"))
+
+
+@pytest.fixture(scope="module")
+def long_run(pictures: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A prior of 24 steps, more than two epochs, with checkpoints at 5, 10, 15, 20 and 24."""
+    folder = tmp_path_factory.mktemp("runs") / "prior"
+    sections = {"optim": {"steps": 24}, "run": {"checkpoint_steps": 5, "keep_last": 9}}
+    return tiny_run.trained(pictures, folder, "prior", **sections)
+
+
+def test_every_sample_is_told_with_its_first_step_how_often_and_the_last_clean_checkpoint(long_run: Run) -> None:
+    batches = fed(long_run, 24)
+    uids = sorted({uid for batch in batches for uid in batch})
+    assert len(uids) == long_run.shown.rows_shown
+    told = checkpoints(long_run.store, uids)
+    steps = checkpoint.steps(long_run.folder)
+    assert steps == [5, 10, 15, 20, 24]
+    for uid in uids:
+        mine = [one for one in told[uid] if one["run"] == long_run.facts.id]
+        first = next(step for step, batch in enumerate(batches) if uid in batch)
+        saw = [step for step in steps if any(uid in batch for batch in batches[:step])]
+        clean = max((step for step in steps if step <= first), default=None)
+        assert [one["checkpoint"] for one in mine] == [str(long_run.folder / checkpoint.name(step)) for step in saw]
+        assert {one["first_step"] for one in mine} == {first}
+        assert [one["times"] for one in mine] == [Counter(u for b in batches[:step] for u in b)[uid] for step in saw]
+        assert {one["last_clean"] for one in mine} == {str(long_run.folder / checkpoint.name(clean)) if clean else None}
+
+
+def test_rows_held_out_for_validation_were_seen_by_no_checkpoint(long_run: Run) -> None:
+    held = [
+        int(name).to_bytes(8, "big")
+        for name, bucket in zip(long_run.held.names, long_run.held.bucket, strict=True)
+        if bucket == 0
+    ]
+    assert held
+    assert all(Exposure(long_run).of(name + bytes(8)) == [] for name in held)
+
+
+def test_times_leave_out_what_was_hidden_when_its_turn_came(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.begun(
+        own, tmp_path / "run", "prior", optim={"steps": 24}, run={"checkpoint_steps": 6, "keep_last": 9}
+    )
+    batches = fed(run, 24)
+    late = batches[7][0]  # hidden after step 6: never seen
+    seen = batches[2][1]  # seen once, hidden from then on
+    first = tiny_run.config("prior", optim={"steps": 6}, run={"checkpoint_steps": 6, "keep_last": 9})
+    run = rewritten(run, first.model_dump(mode="json"))
+    assert train(run, quiet=True)
+    hide(own, late, seen)
+    assert train(rewritten(run, {**run.facts.config, "optim": {**run.facts.config["optim"], "steps": 24}}), quiet=True)
+    run = open_run(run.folder)
+    assert Exposure(run).of(late) == []
+    assert [one["times"] for one in Exposure(run).of(seen)] == [1, 1, 1, 1]
+    assert checkpoint.read(run.folder / checkpoint.name(24)).skipped == sum(
+        b.count(late) + b.count(seen) for b in batches[6:]
+    )
+    assert ledger.check(run.folder, run.shown, run.order, 24) == sum(map(len, batches)) - sum(
+        b.count(late) + b.count(seen) for b in batches[6:]
+    )
+
+
+def rewritten(run: Run, config: dict[str, object]) -> Run:
+    path = run.folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": config}))
+    return open_run(run.folder)
+
+
+def test_a_ledger_that_differs_from_the_order_is_found_with_the_epoch_and_the_row(
+    long_run: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(long_run.folder, folder)
+    assert ledger.check(folder, long_run.shown, long_run.order, 24) == sum(map(len, fed(long_run, 24)))
+    segment = next(ledger.read(folder))
+    row = segment.seen[0].pop()
+    ledger.write(folder, segment)
+    with pytest.raises(InvariantError, match=f"epoch 0, steps 0 to 5, 1 rows differ .* row {row}"):
+        ledger.check(folder, long_run.shown, long_run.order, 24)
+    (folder / "ledger" / "000000005-000000010.npz").unlink()
+    segment.seen[0].add(row)
+    ledger.write(folder, segment)
+    with pytest.raises(InvariantError, match="nothing for steps 5 to 10"):
+        ledger.check(folder, long_run.shown, long_run.order, 24)
+
+
+def test_the_command_names_checkpoints_and_a_run_that_is_gone_is_said_to_be_unknown(tmp_path: Path) -> None:
+    own = small_dataset.build(tmp_path / "set", shard_samples=10_000).store  # cut as its configuration says
+    run = tiny_run.trained(own, tmp_path / "run", "prior", optim={"steps": 6})
+    uid = fed(run, 1)[0][0]
+    said = tamis("lineage", own.root, "--uid", uid.hex())
+    assert f"seen by   {run.folder / checkpoint.name(4)}, first at step 0, 1 times; last clean: none" in said
+    assert len(own.names(REGISTER)) == 1
+    confirmed = json.loads(tamis("optout", "confirm", own.root, "--uid", uid.hex(), "--json"))
+    assert [(one["uid"], one["first_step"], one["times"]) for one in confirmed["checkpoints"]] == [
+        (uid.hex(), 0, 1)
+    ] * 2
+    shutil.move(run.folder, tmp_path / "elsewhere")
+    (sample,) = json.loads(tamis("lineage", own.root, "--uid", uid.hex(), "--json"))["samples"]
+    (seen,) = sample["checkpoints"]
+    assert (seen["checkpoint"], seen["times"], "no run is there" in seen["unknown"]) == (str(run.folder), None, True)
+
+
+def test_after_an_erasure_a_new_run_goes_on_from_the_last_clean_checkpoint(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.trained(
+        own, tmp_path / "run", "prior", optim={"steps": 9}, run={"checkpoint_steps": 3, "keep_last": 9}
+    )
+    assert tainted(run) is None
+    gone = fed(run, 5)[4][2]
+    hide(own, gone)
+    found = tainted(run)
+    assert found is not None
+    assert (found.rows, found.first_step, found.clean) == (1, 4, 3)
+    said = tamis("train", "after-erasure", run.folder, "--out", tmp_path / "new", "--quiet")
+    assert "1 samples that are gone were seen, the first at step 4; goes on from the checkpoint of step 3" in said
+    assert [line.strip()[-9:] for line in said.splitlines() if line.startswith("  ")] == ["000000006", "000000009"]
+    new = open_run(tmp_path / "new")
+    assert tainted(new) is None
+    assert new.facts.parents == [f"{run.facts.id}@3"]
+    assert Exposure(new).of(gone) == []
+    skips = BitMap64()
+    for segment in ledger.read(new.folder):
+        skips.update(segment.skips)
+    assert [slot // 8 for slot in skips] == [4]
+    assert checkpoint.steps(run.folder) == [3, 6, 9]
+    assert len(own.names(REGISTER)) == 2

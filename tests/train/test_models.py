@@ -1,0 +1,135 @@
+"""Every model that a configuration can ask for trains, is kept in folders that diffusers reads, and comes back to the bit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import PixArtTransformer2DModel, PriorTransformer, UNet2DConditionModel
+
+from pipeline.errors import ConfigError, InputError
+from pipeline.store import Store
+from tests.train import tiny_pipeline, tiny_run
+from train import checkpoint, models
+from train.cost import cost
+from train.draws import Draws
+from train.exported.tokens import EmbeddingTokens
+from train.run import Run
+from train.settings import settle
+from train.tasks import disturbed
+
+SHORT: dict[str, dict[str, Any]] = {"optim": {"steps": 2}, "run": {"checkpoint_steps": 2, "sample_steps": 2}}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"decoder": {"architecture": "unet", "channels": [8, 16], "head_width": 4}},
+        {"decoder": {"condition": "both"}, "objective": {"predict": "v"}},
+        {"decoder": {"condition": "text"}, "objective": {"predict": "eps"}, "run": {"precision": "bfloat16"}},
+        {"data": {"max_aspect": 2.0}, "run": {"recompute": True}},
+    ],
+    ids=["unet", "both-v", "text-eps-bf16", "buckets-recompute"],
+)
+def test_a_decoder_of_any_kind_trains_and_draws(pictures: Store, tmp_path: Path, sections: dict[str, Any]) -> None:
+    merged = {name: {**SHORT.get(name, {}), **sections.get(name, {})} for name in {**SHORT, **sections}}
+    run = tiny_run.trained(pictures, tmp_path / "run", "decoder", **merged)
+    assert (run.folder / "samples" / "000000002.png").exists()
+    model = models.load(run.folder / checkpoint.name(2) / "ema")
+    assert isinstance(model, models.Decoder)
+    wanted = {"both": ["image", "text"], "text": ["text"]}.get(run.config.decoder.condition, ["image"])
+    assert list(model.tokens) == wanted
+
+
+def test_a_decoder_in_latents_trains_and_draws(pictures: Store, tmp_path: Path) -> None:
+    tiny_pipeline.vae().save_pretrained(tmp_path / "vae")
+    run = tiny_run.trained(
+        pictures, tmp_path / "run", "decoder", decoder={"vae": str(tmp_path / "vae"), "patch_px": 2}, **SHORT
+    )
+    model = models.load(run.folder / checkpoint.name(2) / "model")
+    assert isinstance(model, models.Decoder)
+    assert (model.net.config.in_channels, model.net.config.sample_size) == (4, 8)  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="not an AutoencoderKL"):
+        tiny_run.trained(
+            pictures, tmp_path / "no", decoder={"vae": str(run.folder / checkpoint.name(2) / "model" / "transformer")}
+        )
+    with pytest.raises(ConfigError, match="12 is no multiple of 8"):
+        tiny_run.begun(pictures, tmp_path / "odd", decoder={"vae": str(tmp_path / "vae")}, data={"resolution_px": 12})
+
+
+def test_stock_diffusers_classes_read_what_a_checkpoint_holds(decoder_run: Run) -> None:
+    folder = decoder_run.folder / checkpoint.name(8) / "ema"
+    net = PixArtTransformer2DModel.from_pretrained(folder / "transformer")
+    tokens = EmbeddingTokens.from_pretrained(folder / "image_tokens")
+    model = models.load(folder)
+    vectors = torch.nn.functional.normalize(torch.randn(3, 8), dim=-1)
+    noisy, time, said = torch.randn(3, 3, 16, 16), torch.tensor([1.0, 500.0, 999.0]), torch.tensor([True, False, True])
+    with torch.no_grad():
+        ours = model(noisy, time, {"image": vectors}, said)
+        theirs = net(noisy, encoder_hidden_states=tokens(vectors, said), timestep=time).sample
+    assert torch.equal(ours, theirs)
+
+
+def test_a_prior_is_kept_whole(tmp_path: Path) -> None:
+    prior = models.prior(tiny_run.config("prior").prior, 8).eval()
+    image, text = torch.randn(50, 8) * 0.2 + 0.3, torch.randn(50, 8)
+    models.standardise(prior, image, text)
+    assert torch.allclose(prior.standard(image).mean(0), torch.zeros(8), atol=1e-5)
+    assert torch.allclose(prior.standard(image).std(0), torch.ones(8), atol=1e-5)
+    models.save(prior, tmp_path)
+    again = models.load(tmp_path)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in prior.state_dict().items())
+    assert torch.equal(PriorTransformer.from_pretrained(tmp_path / "prior").clip_mean, prior.net.clip_mean)
+    with pytest.raises(InputError, match="no model here"):
+        models.load(tmp_path / "prior")
+
+
+def test_without_a_condition_a_model_hears_nothing_of_the_embedding() -> None:
+    for name in ("transformer", "unet"):
+        config = tiny_run.config(decoder={"architecture": name, "channels": [8, 16], "head_width": 4}).decoder
+        model = models.decoder(config, 8, 3, 16).eval()
+        for one in model.parameters():
+            torch.nn.init.normal_(one, std=0.05)
+        noisy, time = torch.randn(2, 3, 16, 16), torch.full((2,), 300.0)
+        with torch.no_grad():
+            mute, heard = (
+                [model(noisy, time, {"image": torch.randn(2, 8)}, torch.tensor([on, on])) for _ in range(2)]
+                for on in (False, True)
+            )
+        assert torch.equal(*mute), name
+        assert not torch.equal(*heard), name
+
+
+def test_embeddings_are_moved_by_about_the_length_asked_for_and_stay_unit() -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(200, 64), dim=-1)
+    vectors[0] = 0
+    moved = disturbed(vectors, 0.3, Draws(0, range(200)), "image")
+    assert torch.allclose(moved[1:].norm(dim=-1), torch.ones(199), atol=1e-5)
+    assert not moved[0].any()
+    assert 0.25 < float((moved - vectors)[1:].norm(dim=-1).mean()) < 0.32
+    assert torch.equal(disturbed(vectors, 0, Draws(0, range(200)), "image"), vectors)
+
+
+def test_tokens_undo_their_own_scale() -> None:
+    tokens = EmbeddingTokens(8, 2, 4)
+    tokens.mean.copy_(torch.randn(8))
+    tokens.deviation.copy_(torch.rand(8) + 0.5)
+    vectors = torch.nn.functional.normalize(torch.randn(5, 8), dim=-1)
+    assert torch.allclose(tokens.unit(tokens.standard(vectors)), vectors, atol=1e-5)
+
+
+def test_what_a_preset_costs_is_counted_and_grows_with_it() -> None:
+    tiny, small = (cost("decoder", settle("decoder", name)) for name in ("tiny", "small"))
+    assert 2e6 < tiny.parameters < 4e6 < small.parameters
+    assert tiny.flops_per_image < small.flops_per_image / 20
+    assert tiny.images == 5_000 * 64
+    unet = settle("decoder", "tiny", None, {"decoder": {"architecture": "unet"}})
+    assert cost("decoder", unet).parameters != tiny.parameters
+    assert UNet2DConditionModel.__name__ == type(models.decoder(unet.decoder, 8, 3, 32).net).__name__
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_the_same(decoder_run: Run, pictures: Store, tmp_path: Path) -> None:
+    compiled = tiny_run.trained(pictures, tmp_path / "run", run={"compile": True})
+    one, two = (checkpoint.read(run.folder / checkpoint.name(8)).validation_loss for run in (compiled, decoder_run))
+    assert one == pytest.approx(two, rel=1e-3)

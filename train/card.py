@@ -1,0 +1,72 @@
+"""A model card, in Hugging Face's form, from the facts of a run; what nobody measured is said to be unmeasured."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def card(facts: Mapping[str, Any], name: str, run: Path | None = None) -> str:
+    """Return the card as Markdown with a YAML head."""
+    prior = facts.get("prior")
+    lines = [
+        "---", "library_name: diffusers", "pipeline_tag: text-to-image" if prior else "pipeline_tag: image-to-image",
+        "tags: [tamis, unclip, clip-conditioned]", "---", "", f"# {name}", "",
+        "Draws pictures from CLIP embeddings; trained by tamis. Every figure here is read from the run.", "",
+        "```python", "import torch", "from diffusers import DiffusionPipeline", "",
+        f'pipeline = DiffusionPipeline.from_pretrained("{name}", trust_remote_code=True)',
+        'pictures = pipeline(["a red apple"], seeds=[7]).images' if prior else
+        "pictures = pipeline(image_embeds=vectors, seeds=[7]).images  # f32[1,D], unit norm",
+        "```", "", "| fact | |", "|---|---|",
+    ]  # fmt: skip
+    clip = facts["clip"]
+    rows = [
+        ("training rows", f"{facts['rows']:,} of snapshot {facts['snapshot']:06d} (digest {facts['snapshot_digest']})"),
+        (
+            "images seen",
+            f"{facts['images_seen']:,} in {facts['step']:,} steps; {facts['skipped']:,} hidden ones were passed over",
+        ),
+        ("refusals obeyed", _positions(facts.get("refusals") or {})),
+        ("objective", f"{facts['objective']}, {facts['resolution_px']} px"),
+        ("encoder", f"{clip.get('model')} (weights {clip.get('weights_sha256')})"),
+        ("validation loss", _number(facts.get("validation_loss"))),
+        (
+            "prior",
+            f"run {prior['run']}, step {prior['step']:,}, {prior['images_seen']:,} embeddings seen"
+            if prior
+            else "none",
+        ),
+        ("parents", ", ".join(facts.get("parents") or []) or "none: trained from random weights"),
+        *(_quality(run) if run is not None else []),
+    ]
+    lines += [f"| {fact} | {value} |" for fact, value in rows]
+    lines += [
+        "", "## Whose pictures", "",
+        "Which rows went into the weights is computed, not guessed: `tamis lineage DATASET --uid …` answers for this run. "
+        "A picture that was erased from the data set after its turn came is still in the weights; "
+        "`tamis train after-erasure` goes on from the last checkpoint that had not seen it.", "",
+        "Membership is exact, influence is not: no claim is made that nothing was memorised. Compare outputs with the training "
+        "rows (`tamis sample --check-copies`).", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _positions(refusals: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(refusals.items())) or "none were registered"
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4f}"
+
+
+def _quality(run: Path) -> list[tuple[str, str]]:
+    try:
+        found = json.loads((run / "quality.json").read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return [("quality", "not measured; `tamis train quality` does")]
+    reached = f"({found['pictures']} pictures; real pictures {found['agreement_real']:.1%}, chance 1 %)"
+    return [
+        ("prompts retrieved among 100", f"{found['agreement']:.1%} {reached}"),
+        ("KID", f"{found['kid']:.4f} (real against real {found['kid_floor']:.4f})"),
+        ("CMMD", f"{found['cmmd']:.3f} (real against real {found['cmmd_floor']:.3f})"),
+    ]  # fmt: skip

@@ -1,0 +1,142 @@
+"""Checkpoints that are whole or absent: written beside their place, synced, then renamed."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import FormatError, InputError
+from pipeline.store import explained
+
+FOLDER = "checkpoints"
+_DRAFT = "draft-"
+_CURSOR = "cursor.json"
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a checkpoint is: batches [0, step) of the run's order went into its weights."""
+
+    step: int
+    epoch: int
+    batch: int
+    seed: int
+    order_version: int
+    manifest_digest: str
+    config_digest: str
+    code_version: str
+    clip: dict[str, Any]
+    """The encoder of the embeddings it learnt from."""
+    images_seen: int
+    skipped: int
+    """Samples that were hidden when their turn came."""
+    ema_steps: int
+    validation_loss: float | None = None
+    parents: list[str] = field(default_factory=list)
+    """Checkpoints or pipelines that the weights started from."""
+
+
+def name(step: int) -> str:
+    """Return the name of a checkpoint's folder."""
+    return f"{FOLDER}/{step:09d}"
+
+
+def commit(run: Path, cursor: Cursor, fill: Callable[[Path], None]) -> Path:
+    """Write a checkpoint with `fill` and publish it at once; one of that step which is there already stays."""
+    final = run / name(cursor.step)
+    with explained(f"writing {final}"):
+        if (final / _CURSOR).is_file():
+            return final
+        draft = final.parent / f"{_DRAFT}{uuid.uuid4().hex[:8]}"
+        draft.mkdir(parents=True)
+        fill(draft)
+        (draft / _CURSOR).write_text(json.dumps(asdict(cursor), sort_keys=True, indent=1))
+        sync(draft)
+        draft.rename(final)
+        _sync_one(final.parent)
+    return final
+
+
+def sync(folder: Path) -> None:
+    """Bring a folder and all that is in it to the disk."""
+    for path in folder.rglob("*"):
+        _sync_one(path)
+    _sync_one(folder)
+
+
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def steps(run: Path) -> list[int]:
+    """Return the steps of a run's checkpoints, rising."""
+    found = (run / FOLDER).glob(f"*/{_CURSOR}")
+    return sorted(int(path.parent.name) for path in found if path.parent.name.isdigit())
+
+
+def read(folder: Path) -> Cursor:
+    """Read a checkpoint's cursor; InputError when the folder is none."""
+    try:
+        return Cursor(**json.loads((folder / _CURSOR).read_text()))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{folder}: no checkpoint here ({_CURSOR} is missing)") from error
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{folder / _CURSOR}: not a checkpoint's cursor ({error})") from error
+
+
+def sweep(run: Path) -> None:
+    """Remove drafts that killed runs left; call it only while holding the run."""
+    for draft in (run / FOLDER).glob(f"{_DRAFT}*"):
+        shutil.rmtree(draft)
+
+
+def prune(run: Path, keep_last: int, keep_steps: int | None) -> None:
+    """Remove checkpoints but the newest ones, those at multiples of `keep_steps`, and the one of the best validation loss."""
+    have = steps(run)
+    judged = [
+        (found.validation_loss, step) for step in have if (found := read(run / name(step))).validation_loss is not None
+    ]
+    kept = {*have[-keep_last:], *(step for step in have if keep_steps and step % keep_steps == 0)}
+    kept |= {min(judged)[1]} if judged else set()
+    for step in set(have) - kept:
+        remove(run, step)
+
+
+def remove(run: Path, step: int) -> None:
+    """Remove a checkpoint: renamed first, so that a kill leaves no half of it."""
+    away = run / FOLDER / f"{_DRAFT}{step}-{uuid.uuid4().hex[:8]}"
+    (run / name(step)).rename(away)
+    shutil.rmtree(away)
+
+
+def save_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Write an optimiser's moments as safetensors, by the number of the parameter."""
+    state = optimizer.state_dict()["state"]
+    save_file({f"{at}.{key}": value.contiguous() for at, one in state.items() for key, value in one.items()}, path)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Give a new optimiser the moments that `save_optimizer` wrote."""
+    held = optimizer.state_dict()
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in load_file(path).items():
+        at, _, what = key.partition(".")
+        state.setdefault(int(at), {})[what] = value
+    optimizer.load_state_dict({**held, "state": state})
+
+
+def last(run: Path, until: int | None = None) -> int | None:
+    """Return the newest checkpoint's step, at or before a step where given."""
+    have: Sequence[int] = [step for step in steps(run) if until is None or step <= until]
+    return have[-1] if have else None

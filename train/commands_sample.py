@@ -1,0 +1,175 @@
+"""`tamis sample` and `tamis export`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.commands.options import Json
+
+if TYPE_CHECKING:
+    from train.asking import Ask, Encoder
+    from train.copy_check import Neighbours
+    from train.making import Made
+
+NeighboursOf = Callable[[str], "Neighbours"]
+"""Data set → its nearest training rows; the command line knows an index, this package does not."""
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A decoder's run, or a folder of `tamis export`")]
+PriorFolder = Annotated[Path | None, typer.Option("--prior", help="A prior's run; prompts need one")]
+Step = Annotated[int | None, typer.Option(help="Checkpoint; the newest when absent")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+
+
+def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
+    """Add the two commands."""
+
+    @app.command()
+    def sample(
+        run: RunFolder,
+        prompt: Annotated[list[str] | None, typer.Option(help="What to draw; may be given several times")] = None,
+        prompts: Annotated[
+            Path | None, typer.Option(help='File of prompts: one a line, or JSON lines {"prompt", "seed"}')
+        ] = None,
+        image: Annotated[Path | None, typer.Option(help="Draw variations of this picture")] = None,
+        between: Annotated[Path | None, typer.Option(help="With --image: the way from it to this picture")] = None,
+        towards: Annotated[
+            str | None, typer.Option(help="With --image and --away: turn it towards this text …")
+        ] = None,
+        away: Annotated[str | None, typer.Option(help="… and away from this one")] = None,
+        start: Annotated[Path | None, typer.Option(help="Begin with this picture (img2img, inpainting)")] = None,
+        mask: Annotated[
+            Path | None, typer.Option(help="With --start: draw anew only where this picture is white")
+        ] = None,
+        strength: Annotated[float, typer.Option(help="With --start: 0 keeps it, 1 forgets it")] = 0.7,
+        out: Annotated[Path, typer.Option(help="Folder for the pictures")] = Path("samples"),
+        prior: PriorFolder = None,
+        count: Annotated[int, typer.Option("-n", min=1, help="Pictures a prompt, or steps of a way")] = 1,
+        seed: Annotated[int, typer.Option(min=0, help="Of the first picture")] = 0,
+        steps: Annotated[int, typer.Option(min=1, help="Steps of the solver")] = 12,
+        guidance: Annotated[float, typer.Option(help="Weight of the condition; 1 is none beyond it")] = 3.0,
+        solver: Annotated[str | None, typer.Option(help="euler, heun, dpm++, unipc; ddim for eps and v")] = None,
+        form: Annotated[str, typer.Option("--format", help="png or webp (lossless)")] = "png",
+        batch: Annotated[int, typer.Option(min=1, help="Pictures at once")] = 16,
+        step: Step = None,
+        certificate: Annotated[
+            Path | None, typer.Option(help="Sign with this certificate chain (PEM) as C2PA …")
+        ] = None,
+        key: Annotated[Path | None, typer.Option(help="… and its private key (PEM, P-256)")] = None,
+        check_copies: Annotated[
+            str | None, typer.Option(metavar="DATASET", help="Compare every picture with the rows of this data set")
+        ] = None,
+        device: Device = "auto",
+        as_json: Json = False,
+    ) -> None:
+        """Draw pictures: from prompts, from pictures, between two, along a text difference, or over a picture.
+
+        Each picture holds its facts (model, snapshot, seed, prompt) and says that a model made it; `sheet.png` shows all.
+        """
+        from pipeline.errors import InputError
+        from train import asking, making
+        from train.opening import ClipEncoder, open_model
+
+        if (certificate is None) != (key is None):
+            raise InputError("--certificate and --key belong together")
+        if mask is not None and start is None:
+            raise InputError("--mask needs --start, the picture that it masks")
+        model = open_model(run, prior, device, step)
+        encoder = ClipEncoder(model, device)
+        asked = _asks(asking, encoder, prompt, prompts, image, between, towards, away, seed, count, strength)
+        settings = making.Settings(steps, guidance, solver, batch, start, mask, strength)
+        maker = making.Maker(model.pipeline, _public(model.facts), settings)
+        if check_copies is not None:
+            from train.copy_check import against
+
+            maker.check = against(lambda rgb: encoder.pixels(rgb).astype("float32"), neighbours(check_copies))
+        signing = making.Signing(certificate, key) if certificate is not None and key is not None else None
+        _write_all(making, maker.make(asked), out, form, signing, as_json)
+
+    _mount_export(app)
+
+
+def _asks(
+    asking: Any, encoder: "Encoder", prompt: list[str] | None, prompts: Path | None, image: Path | None,
+    between: Path | None, towards: str | None, away: str | None, seed: int, count: int, share: float,
+) -> "list[Ask]":  # fmt: skip
+    from pipeline.errors import InputError
+
+    given = [name for name, value in (("--prompt", prompt), ("--prompts", prompts), ("--image", image)) if value]
+    if len(given) != 1:
+        said = f" (not {' and '.join(given)})" if given else ""
+        raise InputError(f"give one of --prompt, --prompts, --image{said}")
+    if image is None:
+        if between or towards or away:
+            raise InputError("--between, --towards and --away need --image")
+        lines = asking.read_prompts(prompts) if prompts is not None else [{"prompt": one} for one in prompt or ()]
+        found: list[Ask] = list(asking.prompts(encoder, lines, seed, count))
+        return found
+    if (towards is None) != (away is None) or (between and towards):
+        raise InputError("a text difference needs --towards and --away, and no --between")
+    if between is not None:
+        found = asking.between(encoder, image, between, seed, max(2, count))
+    elif towards is not None:
+        found = asking.differences(encoder, image, towards, away, seed, max(2, count), share)
+    else:
+        found = asking.variations(encoder, image, seed, count)
+    return found
+
+
+def _public(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what a picture says of its model: no path and no configuration."""
+    kept = {
+        name: facts[name] for name in ("run", "step", "snapshot", "snapshot_digest", "images_seen") if name in facts
+    }
+    return {"model": kept | {"weights_sha256": facts.get("weights_sha256"), "prior": facts.get("prior")}}
+
+
+def _write_all(making: Any, made: Any, out: Path, form: str, signing: Any, as_json: bool) -> None:
+    shown: list[Made] = []
+    lines = []
+    for number, one in enumerate(made):
+        path = making.write(one, out, number, form, signing)
+        lines.append(making.line(one, path))
+        shown += [one] if len(shown) < 200 else []
+        if as_json:
+            print(lines[-1])
+        elif sys.stderr.isatty():
+            print(f"\r{number + 1} pictures", end="", file=sys.stderr, flush=True)
+    making.sheet(shown).save(out / "sheet.png")
+    (out / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if as_json:
+        return
+    print(f"wrote {len(lines)} pictures, sheet.png and samples.jsonl to {out}")
+    copies = [one for one in shown if one.near is not None and one.near.copy]
+    for one in copies:
+        assert one.near is not None
+        print(
+            f"COPY  {one.facts.get('prompt', '')!r} agrees with {one.near.uid} in {one.near.agreement:.0%} of its blocks"
+        )
+
+
+def _mount_export(app: typer.Typer) -> None:
+    @app.command()
+    def export(
+        run: RunFolder,
+        out: Annotated[Path, typer.Option(help="A new folder")],
+        prior: PriorFolder = None,
+        step: Step = None,
+        with_clip: Annotated[bool, typer.Option("--with-clip", help="Take a local CLIP along, for prompts")] = False,
+    ) -> None:
+        """Write a diffusers pipeline that loads where tamis is not installed, with a model card from facts."""
+        from pipeline.errors import InputError
+        from train.card import card
+        from train.export import export as write
+        from train.opening import open_model
+
+        model = open_model(run, prior, "cpu", step)
+        folder = model.clip.folder() if with_clip and model.clip is not None else None
+        if with_clip and folder is None:
+            raise InputError(
+                "the data set's CLIP is no local folder; its name stands in the export, and open_clip fetches it"
+            )
+        write(model.pipeline, model.facts, out, card=card(model.facts, out.name, run), clip=folder)
+        print(out)

@@ -1,0 +1,51 @@
+"""What a run will cost, from the floating-point operations of its model as counted, not from its size."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from train import models
+from train.presets import Kind
+from train.settings import TrainConfig
+
+PEAK_FLOPS: Final = 312e12
+"""Dense bfloat16 of an NVIDIA A100 (its data sheet)."""
+UTILISATION_FRAC: Final = 0.35
+"""Share of the peak that a plain training loop reaches with models of this size; assumed, not measured here."""
+EMBEDDING_DIM: Final = 768
+LATENT_CHANNELS: Final = 4
+LATENT_CELL_PX: Final = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a whole run. Encoding by a VAE and decoding of pictures are left out."""
+
+    parameters: int
+    flops_per_image: float
+    """Forward and backward."""
+    images: int
+    gpu_hours: float
+
+
+def cost(kind: Kind, config: TrainConfig, *, in_latents: bool = False, embedding_dim: int = EMBEDDING_DIM) -> Cost:
+    """Count a forward pass on no device at all; the backward pass is two more (Kaplan et al. 2020, section 2.1)."""
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counted:
+        if kind == "prior":
+            prior = models.prior(config.prior, embedding_dim)
+            vectors = torch.empty(1, embedding_dim)
+            prior(vectors, torch.empty(1), vectors, torch.ones(1, dtype=torch.bool))
+            parameters = sum(one.numel() for one in prior.parameters())
+        else:
+            cells = config.data.resolution_px // (LATENT_CELL_PX if in_latents else 1)
+            channels = LATENT_CHANNELS if in_latents else models.PIXEL_CHANNELS
+            decoder = models.decoder(config.decoder, embedding_dim, channels, cells)
+            embeddings = {name: torch.empty(1, embedding_dim) for name in ("image", "text")}
+            noisy = torch.empty(1, channels, cells, cells)
+            decoder(noisy, torch.empty(1), embeddings, torch.ones(1, dtype=torch.bool))
+            parameters = sum(one.numel() for one in decoder.parameters())
+    each = 3.0 * counted.get_total_flops()
+    images = config.optim.steps * config.optim.batch
+    return Cost(parameters, each, images, each * images / (PEAK_FLOPS * UTILISATION_FRAC) / 3600)

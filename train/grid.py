@@ -1,0 +1,96 @@
+"""A look at a decoder while it learns: pictures drawn for the same held-out embeddings every time; and a prior's hit rate.
+
+Only drawn pictures are kept in the run's folder, no real ones: an erasure then has nothing to look for there.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from pipeline.store import Store
+from train.data import Batches
+from train.draws import Draws
+from train.loop import Sampler
+from train.order import Order, key
+from train.run import Run
+from train.tasks import DecoderTask, PriorTask, Task
+
+PICTURES = 16
+SOLVER_STEPS = 25
+GUIDANCE = 2.0
+
+
+def sampler(run: Run, device: torch.device) -> Sampler | None:
+    """Return what draws samples for a run; None where it is not known how (fine-tuning)."""
+    rows = run.held if run.held.rows_shown else run.shown
+    if run.facts.kind == "finetune":
+        return None
+    seed = key(run.config.data.seed, "samples")
+    source = Batches(run.store, rows, Order(rows.shards, seed, PICTURES, run.config.data.window), pictures=False)
+
+    def sample(task: Task, folder: Path, step: int) -> dict[str, float]:
+        batch = source[0].to(device)
+        draws = Draws(seed, batch.slot.tolist())
+        if isinstance(task, PriorTask):
+            return {"sampled_cos": _sampled_cos(task, batch.text_emb, batch.image_emb, batch.weight > 0, draws)}
+        assert isinstance(task, DecoderTask)
+        shape = rows.facts.buckets[source.where(0).bucket]
+        cell = task.latents.cell_px if task.latents is not None else 1
+        channels = task.latents.channels if task.latents is not None else 3
+        noise = draws.normal("noise", channels, shape.height_px // cell, shape.width_px // cell).to(device)
+        shown = batch.weight > 0
+        pictures = draw(task, noise[shown], {"image": batch.image_emb[shown], "text": batch.text_emb[shown]})
+        Store(str(folder)).write(f"samples/{step:09d}.png", _sheet(pictures))
+        return {}
+
+    return sample
+
+
+@torch.no_grad()
+def draw(task: DecoderTask, noise: torch.Tensor, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return pictures f32[B,3,H,W] in [-1,1] for noise f32[B,C,h,w], by the scheduler's own steps with guidance."""
+    import diffusers
+
+    name, config = task.objective.scheduler()
+    scheduler = getattr(diffusers, name).from_config(config)
+    scheduler.set_timesteps(SOLVER_STEPS)
+    at = noise
+    said = torch.arange(2 * len(noise), device=noise.device) < len(noise)
+    twice = {name: torch.cat([one, one]) for name, one in embeddings.items()}
+    for time in scheduler.timesteps:
+        times = time.to(noise).expand(2 * len(noise))
+        with_, without = task.module(torch.cat([at, at]), times, twice, said).float().chunk(2)
+        at = scheduler.step(without + GUIDANCE * (with_ - without), time, at).prev_sample
+    return (task.latents.decode(at) if task.latents is not None else at).clamp(-1, 1)
+
+
+@torch.no_grad()
+def _sampled_cos(task: PriorTask, text: torch.Tensor, image: torch.Tensor, shown: torch.Tensor, draws: Draws) -> float:
+    """Return the mean cosine of sampled image embeddings with the true ones."""
+    import diffusers
+
+    name, config = task.objective.scheduler()
+    scheduler = getattr(diffusers, name).from_config(config)
+    scheduler.set_timesteps(SOLVER_STEPS)
+    at = draws.normal("noise", image.shape[1]).to(image)
+    said = torch.ones(len(at), dtype=torch.bool, device=at.device)
+    for time in scheduler.timesteps:
+        found = task.module(at, time.to(at).expand(len(at)), text, said).float()
+        at = scheduler.step(found, time, at).prev_sample
+    made = at * task.module.net.clip_std + task.module.net.clip_mean
+    return float(torch.nn.functional.cosine_similarity(made, image)[shown].mean())
+
+
+def _sheet(pictures: torch.Tensor) -> bytes:
+    """Return pictures side by side in rows of eight, as PNG."""
+    shades = ((pictures.cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    across = 8
+    rows = -(-len(shades) // across)
+    blank = np.zeros((rows * across - len(shades), *shades.shape[1:]), np.uint8)
+    tiles = np.concatenate([shades, blank]).reshape(rows, across, *shades.shape[1:])
+    sheet = tiles.swapaxes(1, 2).reshape(rows * shades.shape[1], across * shades.shape[2], 3)
+    done, data = cv2.imencode(".png", sheet[..., ::-1])
+    assert done
+    return data.tobytes()

@@ -1,0 +1,119 @@
+"""What was really fed, written by the loop: rows seen and slots skipped, as Roaring bitmaps (Lemire et al. 2016).
+
+The order says what should have been fed; this is the independent witness, and the skips (samples that a tombstone hid at
+that moment) are what the order cannot know. One file for the steps between two checkpoints.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pyroaring import BitMap64
+
+from pipeline.errors import FormatError, InvariantError
+from pipeline.store import Store
+from train.data import Batch
+from train.manifest import Manifest
+from train.order import Order
+
+FOLDER = "ledger"
+
+
+@dataclass
+class Segment:
+    """The steps [first, last) and what was fed in them: epoch → rows of the manifest, and the slots that weighed nothing."""
+
+    first: int
+    last: int
+    seen: dict[int, BitMap64] = field(default_factory=dict)
+    skips: BitMap64 = field(default_factory=BitMap64)
+
+    def add(self, batch: Batch) -> None:
+        """Note a batch."""
+        shown = batch.weight > 0
+        self.seen.setdefault(batch.epoch, BitMap64()).update(batch.row[shown].tolist())
+        self.skips.update(batch.slot[(batch.row >= 0) & ~shown].tolist())
+        self.last = batch.step + 1
+
+    def merge(self, other: "Segment") -> None:
+        """Add what another process fed in the same steps."""
+        for epoch, rows in other.seen.items():
+            self.seen.setdefault(epoch, BitMap64()).update(rows)
+        self.skips.update(other.skips)
+
+    def to_bytes(self) -> bytes:
+        """Return the segment as a NumPy archive of serialised bitmaps, with its steps as JSON."""
+        out = io.BytesIO()
+        about = json.dumps({"first": self.first, "last": self.last}).encode()
+        maps = {f"epoch_{epoch}": rows.serialize() for epoch, rows in sorted(self.seen.items())}
+        raw = {"about": about, "skips": self.skips.serialize(), **maps}
+        np.savez(out, allow_pickle=False, **{name: np.frombuffer(data, np.uint8) for name, data in raw.items()})
+        return out.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str = "ledger") -> "Segment":
+        """Read what `to_bytes` made; FormatError when it is something else."""
+        try:
+            with np.load(io.BytesIO(data)) as found:
+                raw = {name: found[name].tobytes() for name in found.files}
+            about = json.loads(raw.pop("about"))
+            skips = BitMap64.deserialize(raw.pop("skips"))
+            seen = {int(name.removeprefix("epoch_")): BitMap64.deserialize(one) for name, one in raw.items()}
+            return cls(about["first"], about["last"], seen, skips)
+        except (ValueError, KeyError, OSError) as error:
+            raise FormatError(f"{where}: not a segment of a ledger ({error})") from error
+
+
+def write(run: Path, segment: Segment) -> None:
+    """Keep a segment in a run's folder."""
+    Store(str(run)).write(f"{FOLDER}/{segment.first:09d}-{segment.last:09d}.npz", segment.to_bytes())
+
+
+def read(run: Path, until: int | None = None) -> Iterator[Segment]:
+    """Yield a run's segments, those that end at or before a step."""
+    for path in sorted((run / FOLDER).glob("*.npz")):
+        segment = Segment.from_bytes(path.read_bytes(), str(path))
+        if until is None or segment.last <= until:
+            yield segment
+
+
+def drop_after(run: Path, step: int) -> None:
+    """Remove the segments of steps that no checkpoint kept; they are trained anew."""
+    for path in sorted((run / FOLDER).glob("*.npz")):
+        if int(path.stem.split("-")[1]) > step:
+            path.unlink()
+
+
+def check(run: Path, manifest: Manifest, order: Order, until: int) -> int:
+    """Compare what was fed up to a step with the order, and return the samples compared; InvariantError says where they differ."""
+    compared, at = 0, 0
+    for segment in read(run, until):
+        if segment.first != at:
+            raise InvariantError(f"{run}: the ledger has nothing for steps {at:,} to {segment.first:,}")
+        at = segment.last
+        planned: dict[int, BitMap64] = {}
+        for step in range(segment.first, segment.last):
+            epoch, inside = divmod(step, order.batches)
+            slots = order.epoch(epoch).slots(inside, manifest.rows)
+            rows = manifest.number(slots.shard, slots.row)
+            place = step * order.batch + np.arange(order.batch)
+            fed = [
+                row
+                for row, slot in zip(rows.tolist(), place.tolist(), strict=True)
+                if row >= 0 and slot not in segment.skips
+            ]
+            planned.setdefault(epoch, BitMap64()).update(fed)
+            compared += len(fed)
+        for epoch in planned.keys() | segment.seen.keys():
+            odd = planned.get(epoch, BitMap64()) ^ segment.seen.get(epoch, BitMap64())
+            if odd:
+                raise InvariantError(
+                    f"{run}: in epoch {epoch}, steps {segment.first:,} to {segment.last:,}, {len(odd):,} rows differ between "
+                    f"the order and what was fed, the first being row {odd.min()}"
+                )
+    if at != until:
+        raise InvariantError(f"{run}: the ledger ends at step {at:,}, the checkpoint at {until:,}")
+    return compared

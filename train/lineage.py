@@ -1,0 +1,157 @@
+"""Which checkpoints saw a sample: computed from the order, with the skips that the ledger wrote. Runs are found by the register.
+
+Membership is exact. What a sample changed in the weights is not said, nor what a pipeline that was fine-tuned had seen before.
+"""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyroaring import BitMap64
+
+from pipeline.errors import TamisError
+from pipeline.store import Store
+from pipeline.tombstones import Watch
+from train import checkpoint, ledger
+from train.manifest import name
+from train.order import Epoch
+from train.run import Run, open_run, registered
+
+
+@dataclass
+class Exposure:
+    """What one run was shown, and when."""
+
+    run: Run
+    _epochs: dict[int, Epoch] = field(default_factory=dict)
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """Return the steps of the checkpoints that exist."""
+        return checkpoint.steps(self.run.folder)
+
+    @cached_property
+    def _skips(self) -> BitMap64:
+        found = BitMap64()
+        for segment in ledger.read(self.run.folder):
+            found.update(segment.skips)
+        return found
+
+    def _epoch(self, number: int) -> Epoch:
+        if number not in self._epochs:
+            while len(self._epochs) >= 8:
+                self._epochs.pop(next(iter(self._epochs)))
+            self._epochs[number] = self.run.order.epoch(number)
+        return self._epochs[number]
+
+    def step_in(self, epoch: int, shard: int, row: int) -> int | None:
+        """Return the step in which a row was fed in an epoch; None where it was hidden then."""
+        order = self.run.order
+        batch, slot = self._epoch(epoch).place(shard, row, self.run.shown.rows)
+        step = epoch * order.batches + batch
+        return None if step * order.batch + slot in self._skips else step
+
+    def _skipped_in(self, epoch: int) -> bool:
+        span = self.run.order.batches * self.run.order.batch
+        return bool(self._skips.range_cardinality(epoch * span, (epoch + 1) * span))
+
+    def times(self, until: int, shard: int, row: int) -> int:
+        """Return how often a row was fed before a step. Whole epochs without a skip need no place: each row comes once."""
+        whole, rest = divmod(until, self.run.order.batches)
+        count = sum(
+            1 if not self._skipped_in(epoch) else self.step_in(epoch, shard, row) is not None for epoch in range(whole)
+        )
+        last = self.step_in(whole, shard, row) if rest else None
+        return count + (last is not None and last < until)
+
+    def first_step(self, until: int, shard: int, row: int) -> int | None:
+        """Return the first step before `until` in which a row was fed, or None."""
+        for epoch in range(-(-until // self.run.order.batches)):
+            step = self.step_in(epoch, shard, row)
+            if step is not None:
+                return step if step < until else None
+        return None
+
+    def of(self, uid: bytes) -> list[dict[str, Any]]:
+        """Return the checkpoints that saw a sample, rising, with the newest one that did not."""
+        place = self.run.shown.find(uid)
+        if place is None or not self.steps:
+            return []
+        first = self.first_step(self.steps[-1], *place)
+        if first is None:
+            return []
+        clean = self.clean_before(first)
+        shared = {
+            "run": self.run.facts.id, "kind": self.run.facts.kind, "snapshot": self.run.facts.snapshot, "first_step": first,
+            "last_clean": None if clean is None else str(self.run.folder / checkpoint.name(clean)),
+        }  # fmt: skip
+        return [
+            {"checkpoint": str(self.run.folder / checkpoint.name(step)), **shared, "times": self.times(step, *place)}
+            for step in self.steps
+            if step > first
+        ]
+
+    def clean_before(self, first: int) -> int | None:
+        """Return the newest checkpoint whose weights came about before a step's batch was fed."""
+        return max((step for step in self.steps if step <= first), default=None)
+
+
+def checkpoints(store: Store, uids: Sequence[bytes]) -> dict[bytes, list[dict[str, Any]]]:
+    """Return for each uid the checkpoints of all registered runs that saw it; a run that is out of reach is told as unknown."""
+    found: dict[bytes, list[dict[str, Any]]] = {uid: [] for uid in uids}
+    for entry in registered(store):
+        try:
+            run = _reached(entry)
+            told = {uid: Exposure(run).of(uid) for uid in uids} if run is not None else None
+        except TamisError as error:
+            told = {uid: [_unknown(entry, str(error))] for uid in uids}
+        if told is None:
+            why = f"no run is there (looked from {socket.gethostname()}, registered by {entry['host']})"
+            told = {uid: [_unknown(entry, why)] for uid in uids}
+        for uid in uids:
+            found[uid] += told[uid]
+    return found
+
+
+def _reached(entry: dict[str, Any]) -> Run | None:
+    folder = Path(entry["folder"])
+    if not (folder / "run.json").exists():
+        return None
+    run = open_run(folder)
+    return run if run.facts.id == entry["run"] else None
+
+
+def _unknown(entry: dict[str, Any], why: str) -> dict[str, Any]:
+    return {
+        "checkpoint": entry["folder"], "run": entry["run"], "kind": entry["kind"], "snapshot": entry["snapshot"],
+        "first_step": None, "times": None, "last_clean": None, "unknown": why,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tainted:
+    """What a run was fed that must not be read any more."""
+
+    rows: int
+    first_step: int
+    clean: int | None
+    """Step of the newest checkpoint that saw none of it; None: there is none, and the run begins anew."""
+
+
+def tainted(run: Run) -> Tainted | None:
+    """Return what of a run's samples is hidden or erased by now, or None where no checkpoint saw any of it."""
+    exposure = Exposure(run)
+    if not exposure.steps:
+        return None
+    hidden = np.array([name(uid) for uid in sorted(Watch(run.store, 0).hidden())], np.uint64)
+    rows = np.flatnonzero(np.isin(run.shown.names, hidden))
+    places = [place for row in rows.tolist() if (place := run.shown.place_of(row)) is not None]
+    places.sort(key=lambda place: int(np.flatnonzero(exposure._epoch(0).shard_order == place[0])[0]))
+    firsts = [step for place in places if (step := exposure.first_step(exposure.steps[-1], *place)) is not None]
+    if not firsts:
+        return None
+    return Tainted(len(firsts), min(firsts), exposure.clean_before(min(firsts)))

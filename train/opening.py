@@ -1,0 +1,147 @@
+"""Open what pictures are made with: a run's newest checkpoint (its averaged weights) with a prior's, or an exported folder."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from pipeline.clip_spec import ModelSpec
+from pipeline.errors import InputError
+from pipeline.snapshot import read as read_snapshot
+from pipeline.stage import sha256_file
+from train import checkpoint, models
+from train.exported.pipeline import TamisPipeline
+from train.run import Run, open_run
+
+
+@dataclass(frozen=True)
+class Model:
+    """A pipeline and the facts that belong to it."""
+
+    pipeline: TamisPipeline
+    facts: dict[str, Any]
+    clip: ModelSpec | None
+    """What its prompts are embedded with; None where that is not known."""
+
+
+def open_model(folder: Path, prior: Path | None, device: str, step: int | None = None) -> Model:
+    """Open a run of `tamis train decoder` (with a prior's run) or a folder of `tamis export`; InputError names what is missing."""
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if (folder / "model_index.json").is_file():
+        return _exported(folder, where)
+    run = open_run(folder)
+    if run.facts.kind != "decoder":
+        raise InputError(f"{folder} trains a {run.facts.kind}; name a decoder's run, and a prior's with --prior")
+    facts, made = facts_of(run, step), None
+    decoder = models.load(_weights(run, step))
+    if prior is not None:
+        other = open_run(prior)
+        theirs = facts_of(other, None)
+        if theirs["clip"].get("weights_sha256") != facts["clip"].get("weights_sha256"):
+            raise InputError(f"{prior} learnt from another encoder ({theirs['clip'].get('model')}) than {folder}")
+        made = models.load(_weights(other, None))
+        facts["prior"] = {name: theirs[name] for name in ("run", "step", "images_seen", "weights_sha256", "snapshot")}
+    assert isinstance(decoder, models.Decoder)
+    from train.export import assemble
+
+    vae = run.config.decoder.vae
+    assert made is None or isinstance(made, models.Prior)
+    pipeline = assemble(decoder, made, facts, Path(vae) if vae is not None else None).to(where)
+    return Model(pipeline, facts, _spec(facts))
+
+
+def _weights(run: Run, step: int | None) -> Path:
+    newest = step if step is not None else checkpoint.last(run.folder)
+    if newest is None:
+        raise InputError(f"{run.folder}: no checkpoint yet; wait for the first, or `tamis train … --resume`")
+    folder = run.folder / checkpoint.name(newest)
+    checkpoint.read(folder)
+    return folder / "ema"
+
+
+def facts_of(run: Run, step: int | None) -> dict[str, Any]:
+    """Return what a run's checkpoint is and what it learnt from."""
+    weights = _weights(run, step)
+    cursor = checkpoint.read(weights.parent)
+    rows = run.rows.facts
+    digests = {path.parent.name: sha256_file(path) for path in sorted(weights.rglob("*.safetensors"))}
+    return {
+        "run": run.facts.id, "kind": run.facts.kind, "step": cursor.step, "images_seen": cursor.images_seen,
+        "skipped": cursor.skipped, "weights_sha256": digests, "objective": run.config.objective.predict,
+        "resolution_px": run.config.data.resolution_px, "dataset": Path(rows.dataset).name, "snapshot": rows.snapshot,
+        "snapshot_digest": rows.snapshot_digest, "refusals": rows.refusals, "clip": rows.clip,
+        "rows": run.shown.rows_shown, "validation_loss": cursor.validation_loss, "parents": cursor.parents,
+        "config": run.facts.config, "clip_config": _clip_config(run),
+    }  # fmt: skip
+
+
+def _clip_config(run: Run) -> dict[str, Any]:
+    found: dict[str, Any] = dict(read_snapshot(run.store, run.facts.snapshot).config["clip"])
+    return found
+
+
+def _exported(folder: Path, device: torch.device) -> Model:
+    import diffusers
+
+    try:
+        facts = json.loads((folder / "tamis.json").read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise InputError(f"{folder}: not a folder of `tamis export` (tamis.json: {error})") from error
+    # our own code from our own folder, which the user named
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, trust_remote_code=True).to(device)
+    return Model(pipeline, facts, _spec(facts))
+
+
+def _spec(facts: dict[str, Any]) -> ModelSpec | None:
+    clip = facts.get("clip_config") or {}
+    return ModelSpec(clip["model"], clip["pretrained"], clip.get("precision", "auto")) if clip else None
+
+
+class ClipEncoder:
+    """The CLIP model of a training set; loads it at the first question. InputError when its weights are not the recorded ones."""
+
+    def __init__(self, model: Model, device: str) -> None:
+        self._model, self._device = model, device
+        self._loaded: Any = None
+
+    def texts(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        """Return f16[B,D], unit norm."""
+        found: NDArray[np.float16] = self._clip().texts(texts)
+        return found
+
+    def pixels(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Return the vector f16[D] of a picture u8[H,W,3]."""
+        clip = self._clip()
+        vector: NDArray[np.float16] = clip.images(clip.prepare(rgb)[None])[0]
+        return vector
+
+    def picture(self, path: Path) -> NDArray[np.float16]:
+        """Return the vector f16[D] of a picture file, upright and on white."""
+        try:
+            with Image.open(path) as opened:
+                upright = ImageOps.exif_transpose(opened).convert("RGBA")
+        except (OSError, Image.DecompressionBombError) as error:
+            raise InputError(f"{path}: not a picture that can be read ({error})") from error
+        white = Image.new("RGBA", upright.size, "white")
+        return self.pixels(np.asarray(Image.alpha_composite(white, upright).convert("RGB")))
+
+    def _clip(self) -> Any:
+        if self._loaded is None:
+            if self._model.clip is None:
+                raise InputError("the model's facts do not say which CLIP it listens to; give embeddings")
+            from pipeline import clip_model
+
+            self._loaded = clip_model.load(self._model.clip, self._device)
+            recorded, found = self._model.facts["clip"].get("weights_sha256"), self._loaded.weights_sha256
+            if None not in (recorded, found) and recorded != found:
+                raise InputError(
+                    f"the weights of {self._model.clip.model} here (sha256 {found}) are not those the model learnt from "
+                    f"({recorded}); its prompts would mean something else"
+                )
+        return self._loaded

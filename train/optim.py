@@ -1,0 +1,72 @@
+"""The optimiser, its learning rate as a function of the step, and the averaged weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.training_utils import EMAModel
+from torch import nn
+
+from train.settings import OptimConfig
+
+
+def lr_at(config: OptimConfig, step: int) -> float:
+    """Return the learning rate of a step: a linear rise, then constant, then a linear fall where a cool-down is asked for."""
+    rise = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    fall_steps = config.cooldown_frac * config.steps
+    fall = min(1.0, (config.steps - step) / fall_steps) if fall_steps else 1.0
+    return config.lr * rise * fall
+
+
+def adamw(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """Return AdamW (Loshchilov & Hutter 2019) over what is trained."""
+    return torch.optim.AdamW(
+        trained(module), lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True
+    )
+
+
+def trained(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that learn."""
+    return [one for one in module.parameters() if one.requires_grad]
+
+
+@dataclass
+class Averaged:
+    """An exponential moving average of a module's weights whose decay rises as 1-(1+n)^-3/4 to its final value."""
+
+    module: nn.Module
+    ema: Any
+
+    @classmethod
+    def of(cls, module: nn.Module, decay: float) -> "Averaged":
+        """Begin with the module's weights as they are."""
+        return cls(module, EMAModel(trained(module), decay=decay, use_ema_warmup=True, power=3 / 4, foreach=True))
+
+    def step(self) -> None:
+        """Take the weights of this step in."""
+        self.ema.step(trained(self.module))
+
+    @property
+    def steps(self) -> int:
+        """Return how many steps it has taken in."""
+        return int(self.ema.optimization_step)
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Let the module have the averaged weights for a while."""
+        parameters = trained(self.module)
+        kept = [one.detach().clone() for one in parameters]
+        self.ema.copy_to(parameters)
+        try:
+            yield
+        finally:
+            for one, before in zip(parameters, kept, strict=True):
+                one.data.copy_(before)
+
+    def restore(self, steps: int) -> None:
+        """Take the module's weights as the average after so many steps."""
+        for shadow, one in zip(self.ema.shadow_params, trained(self.module), strict=True):
+            shadow.copy_(one.detach())
+        self.ema.optimization_step = steps

@@ -1,0 +1,48 @@
+"""The presets: what differs from the defaults, one table. Their cost is measured by `train.cost`."""
+
+from typing import Any, Final, Literal
+
+Kind = Literal["decoder", "prior", "finetune"]
+
+PRESETS: Final[dict[str, dict[Kind, dict[str, Any]]]] = {
+    "tiny": {  # minutes on two CPU cores
+        "decoder": {
+            "decoder": {"heads": 4, "head_width": 32, "layers": 6, "patch_px": 4},
+            "optim": {"steps": 5_000, "batch": 64, "lr": 1e-3, "warmup_steps": 200, "ema_decay": 0.999},
+            "data": {"resolution_px": 32},
+        },
+        "prior": {
+            "prior": {"heads": 4, "head_width": 32, "layers": 4},
+            "optim": {"steps": 5_000, "batch": 128, "lr": 5e-4, "warmup_steps": 200, "ema_decay": 0.999},
+            "data": {"resolution_px": 32},
+        },
+    },
+    "small": {  # hours of one GPU, pixels
+        "decoder": {
+            "decoder": {"heads": 6, "head_width": 64, "layers": 12, "patch_px": 4},
+            "optim": {"steps": 200_000, "batch": 256, "lr": 3e-4, "warmup_steps": 1_000, "ema_decay": 0.9999},
+            "data": {"resolution_px": 64, "validation_frac": 0.005},
+            "run": {"workers": 4, "checkpoint_steps": 2_000, "keep_steps": 20_000, "sample_steps": 5_000},
+        },
+        "prior": {
+            "prior": {"heads": 8, "head_width": 64, "layers": 8},
+            "optim": {"steps": 200_000, "batch": 512, "lr": 3e-4, "warmup_steps": 1_000, "ema_decay": 0.9999},
+            "data": {"validation_frac": 0.005},
+            "run": {"workers": 4, "checkpoint_steps": 2_000, "keep_steps": 20_000},
+        },
+    },
+    "base": {  # a week of one GPU, or a day of eight, latents of 256 px
+        "decoder": {
+            "decoder": {"heads": 12, "head_width": 64, "layers": 12, "patch_px": 2, "tokens": 16},
+            "optim": {"steps": 400_000, "batch": 1_024, "lr": 2e-4, "warmup_steps": 2_000, "ema_decay": 0.9999},
+            "data": {"resolution_px": 256, "max_aspect": 2.0, "validation_frac": 0.001},
+            "run": {"workers": 8, "checkpoint_steps": 5_000, "keep_steps": 50_000, "sample_steps": 10_000},
+        },
+        "prior": {
+            "prior": {"heads": 12, "head_width": 64, "layers": 12},
+            "optim": {"steps": 400_000, "batch": 2_048, "lr": 2e-4, "warmup_steps": 2_000, "ema_decay": 0.9999},
+            "data": {"validation_frac": 0.001},
+            "run": {"workers": 8, "checkpoint_steps": 5_000, "keep_steps": 50_000},
+        },
+    },
+}

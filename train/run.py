@@ -1,0 +1,223 @@
+"""A run's folder: what it trains, on which rows, by which configuration; and its entry in the data set's register."""
+
+import json
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.clip_spec import file_sha256
+from pipeline.errors import ConfigError, DatasetBusy, FormatError, InputError
+from pipeline.ids import stable_hash
+from pipeline.lock import hold
+from pipeline.snapshot import require_latest
+from pipeline.store import Store
+from train import checkpoint, latents, ledger, manifest
+from train.buckets import buckets
+from train.manifest import Manifest
+from train.order import Order
+from train.settings import TrainConfig
+
+REGISTER = "private/runs"
+_FILE = "run.json"
+_ROWS = "rows"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What stands in run.json."""
+
+    id: str
+    kind: str
+    """decoder, prior or finetune."""
+    dataset: str
+    snapshot: int
+    config: dict[str, Any]
+    base: str | None = None
+    """Folder of the pipeline that is fine-tuned."""
+    parents: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that exists in a folder."""
+
+    folder: Path
+    facts: Facts
+    rows: Manifest
+    """All rows of the snapshot; `shown` are those that are trained on, `held` those that are not."""
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        """Return the run's configuration."""
+        return TrainConfig.model_validate(self.facts.config)
+
+    @cached_property
+    def _split(self) -> tuple[Manifest, Manifest]:
+        data = self.config.data
+        return self.rows.split(data.validation_frac, data.seed)
+
+    @property
+    def shown(self) -> Manifest:
+        """Return the rows to train on."""
+        return self._split[0]
+
+    @property
+    def held(self) -> Manifest:
+        """Return the rows held out for validation."""
+        return self._split[1]
+
+    @cached_property
+    def order(self) -> Order:
+        """Return the order of training."""
+        config = self.config
+        return Order(self.shown.shards, config.data.seed, config.optim.batch, config.data.window)
+
+    @property
+    def store(self) -> Store:
+        """Return the data set."""
+        return Store.open_url(self.facts.dataset)
+
+
+def create(kind: str, store: Store, config: TrainConfig, folder: Path, base: str | None = None) -> Run:
+    """Make a run's folder for the newest snapshot; InputError when there is a run already."""
+    if (folder / _FILE).exists():
+        raise _taken(folder)
+    multiple, side = _multiple(kind, config, base), config.data.resolution_px
+    if side % multiple:
+        raise ConfigError(
+            f"data.resolution_px: {side} is no multiple of {multiple}, the pixels that one patch or cell covers"
+        )
+    parents = [f"{base} ({_weights(Path(base))})"] if base is not None else []
+    shapes = buckets(side, multiple_px=multiple, max_aspect=config.data.max_aspect)
+    rows = manifest.make(store, require_latest(store), shapes)
+    about = (uuid.uuid4().hex[:16], kind, store.root, rows.facts.snapshot, config.model_dump(mode="json"))
+    facts = Facts(*about, base=base, parents=parents)
+    return _new(Run(folder.resolve(), facts, rows))
+
+
+def _weights(base: Path) -> str:
+    """Return the digest of the U-Net that is fine-tuned; what its makers showed it is unknown."""
+    files = sorted((base / "unet").glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{base}: no diffusers pipeline with a U-Net in safetensors here; `--from` names its folder")
+    return "unet " + stable_hash([file_sha256(path) for path in files])
+
+
+def _multiple(kind: str, config: TrainConfig, base: str | None) -> int:
+    """Return what the sides of a bucket must be multiples of: whole patches, and whole cells at every level."""
+    model = config.decoder
+    unet = 2 ** (len(model.channels) - 1)
+    if kind == "prior":
+        return 1
+    if kind == "finetune":
+        assert base is not None
+        return latents.scale(Path(base) / "vae") * latents.scale(Path(base) / "unet")
+    inner = model.patch_px if model.architecture == "transformer" else unet
+    return inner * (latents.scale(Path(model.vae)) if model.vae is not None else 1)
+
+
+def _new(run: Run) -> Run:
+    """Write a run that is not there yet; run.json comes last and makes it one."""
+    with held(run):  # two people who name the same folder at once
+        if (run.folder / _FILE).exists():
+            raise _taken(run.folder)
+        manifest.write(run.rows, run.folder / _ROWS)
+        keep(run)
+    return run
+
+
+def _taken(folder: Path) -> InputError:
+    return InputError(f"{folder}: there is a run here already; --resume goes on with it, or name another folder")
+
+
+def keep(run: Run) -> None:
+    """Write what stands in run.json; call it only while holding the run."""
+    Store(str(run.folder)).write(_FILE, json.dumps(asdict(run.facts), sort_keys=True, indent=1).encode())
+
+
+def open_run(folder: Path) -> Run:
+    """Open a run; InputError when there is none."""
+    try:
+        facts = Facts(**json.loads((folder / _FILE).read_text()))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{folder}: no run here; `tamis train decoder DATASET --out {folder}` starts one") from error
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{folder / _FILE}: not a run of this version ({error})") from error
+    return Run(folder.resolve(), facts, manifest.read(folder / _ROWS))
+
+
+def resumed(run: Run, config: TrainConfig | None, store: Store) -> Run:
+    """Return the run to go on with; what the weights depend on must not change, how it is run may."""
+    if store.root != run.facts.dataset:
+        raise InputError(
+            f"{run.folder} trains on {run.facts.dataset}, not on {store.root}; a run keeps its rows: start another one"
+        )
+    if config is None:
+        return run
+    if config.digest() != run.config.digest():
+        changed = _changed(run.config.model_dump(mode="json"), config.model_dump(mode="json"))
+        raise ConfigError(
+            f"{run.folder} was begun with other settings ({', '.join(changed)}); leave them out to go on, or start another run"
+        )
+    return replace(run, facts=replace(run.facts, config=config.model_dump(mode="json")))
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    pairs = (
+        (f"{section}.{key}", before[section][key], value)
+        for section, all_ in after.items()
+        for key, value in all_.items()
+    )
+    free = ("run.", "optim.steps", "optim.micro_batch")
+    return [f"{key} {old!r} → {new!r}" for key, old, new in pairs if old != new and not key.startswith(free)]
+
+
+def branch(run: Run, step: int | None, folder: Path) -> Run:
+    """Make another run of the same rows that begins where this one was at a checkpoint, or at its start where None."""
+    if (folder / _FILE).exists():
+        raise _taken(folder)
+    parents = [f"{run.facts.id}@{step or 0}"]
+    facts = replace(run.facts, id=uuid.uuid4().hex[:16], parents=[*run.facts.parents, *parents])
+    folder.mkdir(parents=True, exist_ok=True)
+    if step is not None:
+        target = folder / checkpoint.name(step)
+        if not target.exists():
+            draft = target.parent / f"draft-{uuid.uuid4().hex[:8]}"
+            shutil.copytree(run.folder / checkpoint.name(step), draft)
+            checkpoint.sync(draft)
+            draft.rename(target)
+        for segment in ledger.read(run.folder, step):
+            ledger.write(folder, segment)
+    return _new(Run(folder.resolve(), facts, run.rows))
+
+
+@contextmanager
+def held(run: Run) -> Iterator[None]:
+    """Hold a run's folder against other processes, or raise DatasetBusy."""
+    try:
+        with hold(Store(str(run.folder))):
+            yield
+    except DatasetBusy as error:
+        raise DatasetBusy(f"{run.folder}: another process trains this run; wait for it or stop it") from error
+
+
+def register(run: Run) -> None:
+    """Tell the data set that this run learns from it, so that `tamis lineage` finds it; the same again changes nothing."""
+    facts = run.facts
+    entry = {
+        "run": facts.id, "kind": facts.kind, "folder": str(run.folder), "host": socket.gethostname(),
+        "snapshot": facts.snapshot, "refusals": run.rows.facts.refusals, "manifest_digest": run.shown.digest,
+    }  # fmt: skip
+    where = stable_hash([entry["folder"], entry["host"]], 8)
+    run.store.create(f"{REGISTER}/{facts.id}-{where}.json", json.dumps(entry, sort_keys=True, indent=1).encode())
+
+
+def registered(store: Store) -> list[dict[str, Any]]:
+    """Return the register's entries."""
+    return [json.loads(store.read(name)) for name in store.names(REGISTER) if name.endswith(".json")]

@@ -1,0 +1,153 @@
+"""The configuration of a training run: preset, then a TOML file, then the few options of the command line."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline.config import Section, checked
+from pipeline.errors import ConfigError
+from pipeline.ids import stable_hash
+from train.presets import PRESETS, Kind
+
+
+class DecoderConfig(Section):
+    """The model that draws a picture from an embedding."""
+
+    architecture: Literal["transformer", "unet"] = Field(
+        "transformer", description="diffusers' PixArtTransformer2DModel or UNet2DConditionModel"
+    )
+    heads: int = Field(4, ge=1, description="Attention heads; of a U-Net, at its lowest resolution")
+    head_width: int = Field(32, ge=4, description="Channels of a head; heads × head_width is the transformer's width")
+    layers: int = Field(6, ge=1, description="Blocks of the transformer, or layers a block of the U-Net")
+    patch_px: int = Field(4, ge=1, description="Side of a patch, in pixels or latent cells")
+    channels: list[int] = Field([32, 64, 128], min_length=1, description="Channels of the U-Net's levels")
+    condition: Literal["image", "text", "both"] = Field(
+        "image", description="Stored CLIP embedding that says what to draw"
+    )
+    tokens: int = Field(8, ge=1, description="Tokens that an embedding becomes; the picture attends to them")
+    vae: str | None = Field(None, description="Folder of a diffusers AutoencoderKL to work in its latents")
+
+
+class PriorConfig(Section):
+    """The model that makes image embeddings from text embeddings."""
+
+    heads: int = Field(4, ge=1, description="Attention heads")
+    head_width: int = Field(32, ge=4, description="Channels of a head")
+    layers: int = Field(4, ge=1, description="Blocks of the transformer")
+    tokens: int = Field(5, ge=2, description="Tokens that a text embedding becomes")
+
+
+class ObjectiveConfig(Section):
+    """What the decoder is asked to predict, and how its conditions are disturbed."""
+
+    predict: Literal["flow", "v", "eps"] = Field(
+        "flow", description="Velocity of a rectified flow, or DDPM's v or noise (cosine schedule)"
+    )
+    logit_mean: float = Field(0.0, description="Mean of the logit of the flow's time; higher means noisier")
+    logit_std: float = Field(1.0, gt=0, description="Standard deviation of the logit of the flow's time")
+    min_snr: float = Field(5.0, gt=0, description="Gamma of min-SNR weighting for v and eps")
+    drop_frac: float = Field(0.1, ge=0, lt=1, description="Share of samples shown without condition, for guidance")
+    condition_noise: float = Field(
+        0.1,
+        ge=0,
+        description="Length of the noise added to a unit embedding: one fixed vector a row is a key to memorise it by",
+    )
+
+
+class OptimConfig(Section):
+    """How long and how fast."""
+
+    steps: int = Field(5_000, ge=1, description="Steps of the optimiser in all")
+    batch: int = Field(64, ge=1, description="Samples of a step, over all processes")
+    micro_batch: int | None = Field(None, ge=1, description="Samples of a process at once; its whole share when absent")
+    lr: float = Field(1e-3, gt=0, description="Learning rate of AdamW after the warm-up")
+    warmup_steps: int = Field(200, ge=0, description="Steps in which the learning rate rises")
+    cooldown_frac: float = Field(0.0, ge=0, le=1, description="Share of the steps at the end in which it falls to zero")
+    beta2: float = Field(0.99, gt=0, lt=1, description="Second beta of AdamW")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW")
+    clip_norm: float = Field(1.0, gt=0, description="Largest norm of a gradient; longer ones are shortened")
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="Decay of the averaged weights, reached by a warm-up of power 3/4"
+    )
+
+
+class DataConfig(Section):
+    """What is shown."""
+
+    resolution_px: int = Field(32, ge=8, description="Side of a square picture; buckets have about as many pixels")
+    max_aspect: float = Field(1.0, ge=1, description="Largest ratio of the sides of a bucket; 1: squares alone")
+    mirror: bool = Field(True, description="Show half of the pictures mirrored")
+    validation_frac: float = Field(0.02, ge=0, lt=1, description="Share of the rows held out, by name")
+    window: int = Field(16, ge=1, description="Shards that are permuted jointly")
+    seed: int = Field(0, ge=0, description="Of the order, the noise and the weights")
+
+
+class RunConfig(Section):
+    """How it is run; results do not depend on it, but for rounding."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 autocast where the processor has it"
+    )
+    compile: bool = Field(False, description="torch.compile the model")
+    recompute: bool = Field(False, description="Gradient checkpointing: less memory, a third more work")
+    workers: int = Field(0, ge=0, description="Processes that read and decode")
+    checkpoint_steps: int = Field(500, ge=1, description="Steps between checkpoints")
+    keep_last: int = Field(2, ge=1, description="Newest checkpoints that are kept")
+    keep_steps: int | None = Field(None, ge=1, description="Checkpoints at its multiples are kept for good")
+    validate_steps: int = Field(250, ge=1, description="Steps between validation losses")
+    sample_steps: int = Field(1_000, ge=1, description="Steps between grids of samples")
+    log_steps: int = Field(10, ge=1, description="Steps between lines of metrics.jsonl")
+
+
+class TrainConfig(Section):
+    """A run of `tamis train`."""
+
+    decoder: DecoderConfig = DecoderConfig()
+    prior: PriorConfig = PriorConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optim: OptimConfig = OptimConfig()
+    data: DataConfig = DataConfig()
+    run: RunConfig = RunConfig()
+
+    def digest(self) -> str:
+        """Return a hash of what the weights depend on; how many steps there are in all is left out, a run may go on."""
+        skipped: Any = {"run": True, "optim": {"steps", "micro_batch"}}
+        return stable_hash(self.model_dump(mode="json", exclude=skipped))
+
+
+def settle(
+    kind: Kind, preset: str | None = None, file: Path | None = None, options: dict[str, dict[str, Any]] | None = None
+) -> TrainConfig:
+    """Return the configuration that a preset, a TOML file and options make, the later ones winning; ConfigError explains."""
+    if preset is not None and preset not in PRESETS:
+        raise ConfigError(f"--preset: {preset!r} is none of {', '.join(PRESETS)}; `tamis train presets` shows them")
+    raw = _merged(PRESETS[preset][kind] if preset else {}, _read(file) if file else {}, options or {})
+    found: TrainConfig = checked(TrainConfig, raw, str(file or "configuration"), "tamis train config")
+    if preset == "base" and kind == "decoder" and found.decoder.vae is None:
+        raise ConfigError(
+            "the preset `base` draws in latents: name the folder of a diffusers AutoencoderKL with --vae, "
+            "or as `vae` in the file's [decoder] (or take `small`, which draws pixels)"
+        )
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file}: no such file; `tamis train config` prints the keys") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from error
+
+
+def _merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for section, values in layer.items():
+            held = merged.get(section)
+            both = isinstance(held, dict) and isinstance(values, dict)
+            merged[section] = {**held, **values} if both and held is not None else values
+    return merged

@@ -1,0 +1,119 @@
+"""How a run is begun, or gone on with: everything between a command and the loop."""
+
+import itertools
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import InputError
+from pipeline.pack import shard_files
+from pipeline.store import Store
+from train import checkpoint, ledger
+from train import run as runs
+from train.data import Batches, same_encoder
+from train.grid import sampler
+from train.loop import Loop, heeded
+from train.models import standardise
+from train.progress import Progress
+from train.run import Run
+from train.settings import TrainConfig
+from train.tasks import DecoderTask, PriorTask, Task, decoder_task, prior_task
+from train.world import World, joined
+
+STANDARD_ROWS = 4_096
+"""Rows whose embeddings give the mean and deviation that the models scale by."""
+
+
+def train(run: Run, *, quiet: bool = False) -> bool:
+    """Train a run from its newest checkpoint, or from the start; return False when somebody asked to stop."""
+    with joined(run.config.run.device) as world:
+        return _alone(run, world, quiet)
+
+
+def begin(
+    kind: str, store: Store, config: TrainConfig, folder: Path, base: str | None = None, *, quiet: bool = False
+) -> bool:
+    """Make a run and train it. Under torchrun the first process makes it, the others wait for it."""
+    with joined(config.run.device) as world:  # once: a group that was left cannot be joined again
+        if world.first:
+            runs.create(kind, store, config, folder, base)
+        world.wait()
+        return _alone(runs.open_run(folder), world, quiet)
+
+
+def _alone(run: Run, world: World, quiet: bool) -> bool:
+    if run.shown.rows_shown == 0:
+        raise InputError(f"{run.folder}: every row is held out; lower data.validation_frac")
+    with runs.held(run) if world.first else nullcontext():
+        return _train(run, world, quiet)
+
+
+def _train(run: Run, world: World, quiet: bool) -> bool:
+    store = run.store
+    if world.first:
+        runs.keep(run)  # how it is run may have changed
+        runs.register(run)
+        checkpoint.sweep(run.folder)
+        Store(str(run.folder)).sweep()
+        _must_be_there(run)
+    world.wait()
+    at = checkpoint.last(run.folder)
+    batches = Batches(
+        store, run.shown, run.order, world.rank, world.size, run.config.data.mirror, run.facts.kind != "prior",
+        run.facts.kind == "finetune",
+    )  # fmt: skip
+    task = make_task(run, batches, world.device)
+    progress = Progress(
+        run.folder, at or 0, run.config.optim.steps, quiet or not world.first, world.first, run.config.run.log_steps
+    )
+    loop = Loop(run, task, world, batches, progress, sampler(run, world.device))
+    if at is not None:
+        folder = run.folder / checkpoint.name(at)
+        same_encoder(run.shown, checkpoint.read(folder).clip)
+        loop.restore(folder)
+    if world.first:
+        ledger.drop_after(run.folder, at or 0)
+    with heeded(loop.stop), progress:
+        return loop.go()
+
+
+def _must_be_there(run: Run) -> None:
+    facts = run.rows.facts
+    tar = shard_files(f"{facts.snapshot:06d}", facts.shards[0].number)["tar"]
+    if not run.store.exists(tar):
+        raise InputError(
+            f"{run.store.uri(tar)} is gone: the shards of snapshot {facts.snapshot:06d}, which this run trains on, have expired "
+            "(pack.keep_snapshots says how many stay). Start a new run on the newest snapshot"
+        )
+
+
+def make_task(run: Run, batches: Batches, device: torch.device) -> Task:
+    """Make what a run trains, with the weights it starts from."""
+    if run.facts.kind == "finetune":
+        from train.finetune import finetune_task
+
+        assert run.facts.base is not None
+        return finetune_task(Path(run.facts.base), run.config, device)
+    make: Any = prior_task if run.facts.kind == "prior" else decoder_task
+    task: DecoderTask | PriorTask = make(run.config, batches.embedding_dim, device)
+    if checkpoint.last(run.folder) is None:
+        standardise(task.module, *first_embeddings(batches))
+    return task
+
+
+def first_embeddings(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the image and text embeddings f32[N,D] of the first rows of the order, the same for any number of processes."""
+    plain = Batches(batches.store, batches.manifest, batches.order, pictures=False)
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for step in itertools.takewhile(lambda one: one * plain.order.batch < STANDARD_ROWS, range(plain.order.batches)):
+        batch = plain[step]
+        there = batch.weight > 0
+        found.append((batch.image_emb[there], batch.text_emb[there]))
+    image, text = (torch.cat([one[i] for one in found]) for i in (0, 1))
+    sound = torch.isfinite(image).all(1) & torch.isfinite(text).all(1)
+    image, text = image[sound], text[sound]
+    if len(image) < 2:
+        raise InputError(f"{batches.store.root}: fewer than two samples are left to train on")
+    return image, text

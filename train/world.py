@@ -1,0 +1,83 @@
+"""The processes of a run: one alone, or those that torchrun started."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+from pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class World:
+    """Which process this is, of how many, and the device it computes on."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Tell whether this is the process that writes."""
+        return self.rank == 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor over the processes."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def gather(self, value: bytes) -> list[bytes]:
+        """Return every process's bytes, in the order of the ranks."""
+        if self.size == 1:
+            return [value]
+        found: list[bytes] = [b""] * self.size
+        distributed.all_gather_object(found, value)
+        return found
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[World]:
+    """Join the processes that torchrun started, gloo on CPU and NCCL on GPUs; alone without torchrun."""
+    rank, size, local = (
+        int(os.environ.get(name, of)) for name, of in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    chosen = _device(device, local)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size > 1:
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", rank=rank, world_size=size)
+    try:
+        yield World(rank, size, chosen)
+    finally:
+        if size > 1:
+            distributed.destroy_process_group()
+
+
+def _device(asked: str, local: int) -> torch.device:
+    if asked == "auto":
+        asked = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise ConfigError(f"run.device: {asked!r} is no device ({str(error).splitlines()[0]})") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("run.device: there is no GPU that this PyTorch can use; take cpu, or auto")
+    return torch.device("cuda", local) if device.type == "cuda" and device.index is None else device
+
+
+def half(precision: str, device: torch.device) -> bool:
+    """Tell whether to compute in bfloat16: as asked, or where the processor has instructions for it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
