@@ -130,7 +130,8 @@ def _recall(
     store: Store, snapshot: Snapshot, opened: Opened, modality: Modality, ids: list[Ids], found: Checked
 ) -> None:
     exam = Exam(store, snapshot, modality, opened.record.dimensions, ids).answer(None)
-    answers = [near.ids for near in opened.near(exam.questions, K + 1, modality=modality)]
+    answers = [near.ids for near in opened.near(exam.across, K, modality=modality)]
+    answers += [near.ids for near in opened.near(exam.within, K + 1, modality=modality)]  # one of them is itself
     found.recall[modality] = exam.mark(answers)
     least = min(found.recall[modality])
     if least < opened.record.options.recall_frac - _NOISE_FRAC:

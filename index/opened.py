@@ -75,6 +75,10 @@ class Opened:
             among = among[self.having(among)]
         return self._rankings[modality].near(vectors, k, among)
 
+    def with_effort(self, modality: Modality, nprobe: int, depth: int) -> Ranking:
+        """Return what answers for a modality, with other lists and proposals than were published; closed with this index."""
+        return self._rankings[modality].with_effort(nprobe, depth)
+
     def vectors(self, ids: Ids, modality: Modality = "image") -> F32:
         """Return the stored vectors f32[N,D] in the order of the ids; an id the snapshot does not hold is an InvariantError."""
         return self._vectors.rows(modality, self._at(ids))

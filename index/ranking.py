@@ -3,7 +3,8 @@
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -46,6 +47,12 @@ class Ranking:
         self._most = max((one.rows for _, one in self._opened), default=0)
         self._selectors: OrderedDict[bytes, Any] = OrderedDict()
         self._lock = Lock()
+
+    def with_effort(self, nprobe: int, depth: int) -> "Ranking":
+        """Return the same segments, to be asked with another effort."""
+        other = copy(self)
+        other.side = replace(self.side, nprobe=nprobe, depth=depth)
+        return other
 
     def near(self, vectors: F32, k: int, among: Ids | None = None) -> list[Found]:
         """Return for each vector f32[Q,D] its at most k nearest, among sorted ids of the snapshot where there are any."""
@@ -134,9 +141,10 @@ def exactly(vectors: Sequence[NDArray[np.float16]], ids: Sequence[Ids], queries:
     for shard, names in zip(vectors, ids, strict=True):
         cos = queries @ shard.astype(np.float32).T
         cos[:, names < 0] = -2
-        both = np.concatenate([best, cos], axis=1)
-        every = np.concatenate([best_ids, np.broadcast_to(names, cos.shape)], axis=1)
-        kept = np.argpartition(-both, k - 1, axis=1)[:, :k]
-        best, best_ids = np.take_along_axis(both, kept, 1), np.take_along_axis(every, kept, 1)
-    order = np.argsort(-best, axis=1, kind="stable")
-    return np.take_along_axis(best_ids, order, 1), np.take_along_axis(best, order, 1)
+        better = cos > best[:, -1:]
+        for row in np.flatnonzero(better.any(axis=1)).tolist():
+            found = np.flatnonzero(better[row])
+            values = np.concatenate([best[row], cos[row, found]])
+            first = np.argsort(-values, kind="stable")[:k]
+            best[row], best_ids[row] = values[first], np.concatenate([best_ids[row], names[found]])[first]
+    return best_ids, best

@@ -74,7 +74,7 @@ def publish_set(store: Store, made: Sequence[Shard]) -> Snapshot:
                     store.copy(name, names[role])
             entries.append(ShardEntry(at, old.key, old.rows, old.sha256))
         else:
-            entries.append(_write(store, shard, at, names))
+            entries.append(write_shard(store, shard, at, names))
     snapshot = Snapshot(
         number=number, parent=before.number if before else None, config={"clip": {}}, config_digest="-", rows_in=0,
         rows=sum(entry.rows for entry in entries), dropped={}, extracts=[], layouts=[], parts=[], shards=entries, clip=CLIP,
@@ -83,7 +83,7 @@ def publish_set(store: Store, made: Sequence[Shard]) -> Snapshot:
     return snapshot
 
 
-def _write(store: Store, shard: Shard, number: int, names: dict[str, str]) -> ShardEntry:
+def write_shard(store: Store, shard: Shard, number: int, names: dict[str, str]) -> ShardEntry:
     rows = len(shard.uids)
     keys = [uid.hex() for uid in shard.uids]
     domains = [f"site{int(key[:2], 16) % 20}.example" for key in keys]

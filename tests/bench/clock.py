@@ -1,0 +1,40 @@
+"""How long questions take, and what a process holds; for us and, under another Python, for the peer: numpy and nothing else."""
+
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def clocked(ask: Callable[[Any], Any], asked: Any, seconds: float) -> dict[str, float]:
+    """Return p50 and p99 in ms of single questions, one after the other, and questions a second on two threads."""
+    for one in asked[:100]:
+        ask(one[None])
+    timed = []
+    for one in asked:
+        began = time.perf_counter()
+        ask(one[None])
+        timed.append(1e3 * (time.perf_counter() - began))
+
+    def go_on(thread: int) -> int:
+        done, until = 0, time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            ask(asked[(thread * len(asked) // 2 + done) % len(asked)][None])
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(2) as pool:
+        began = time.perf_counter()
+        total = sum(pool.map(go_on, range(2)))
+        qps = total / (time.perf_counter() - began)
+    return {"p50_ms": statistics.median(timed), "p99_ms": float(np.percentile(timed, 99)), "qps": qps}
+
+
+def kilobytes(name: str) -> int:
+    """Return a figure of this process's memory as the kernel tells it (VmRSS, VmHWM, RssAnon, RssFile)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
