@@ -36,7 +36,7 @@ def ask(path: str, questions: str, right: str, seconds: str) -> None:
     index = faiss.read_index(path)
     asked, truth = np.load(questions), np.load(right)
     dial = "efSearch" if "HNSW" in type(faiss.downcast_index(index)).__name__ else "nprobe"
-    space: Any = faiss.ParameterSpace()  # type: ignore[no-untyped-call]
+    space: Any = faiss.ParameterSpace()
     efforts = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512] if dial == "efSearch" else [2**n for n in range(11)]
     for effort in efforts:
         space.set_index_parameter(index, dial, effort)
@@ -53,4 +53,5 @@ def ask(path: str, questions: str, right: str, seconds: str) -> None:
 
 
 if __name__ == "__main__":
-    {"build": build, "ask": ask}[sys.argv[1]](*sys.argv[2:])
+    what, *arguments = sys.argv[1:]
+    build(*arguments) if what == "build" else ask(*arguments)

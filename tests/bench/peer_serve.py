@@ -6,12 +6,12 @@ Started as `clip_back.clip_back` starts it (Flask with its threads), without the
 import sys
 from pathlib import Path
 
-import clip_retrieval.clip_back  # type: ignore[import-not-found]  # noqa: F401
+import clip_retrieval.clip_back  # noqa: F401
 import faiss
 import numpy as np
 from flask import Flask
 from flask_cors import CORS
-from flask_restful import Api  # type: ignore[import-not-found]
+from flask_restful import Api
 
 back = sys.modules["clip_retrieval.clip_back"]  # the package has a function of that name
 folder, port = Path(sys.argv[1]), int(sys.argv[2])
