@@ -16,12 +16,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from clock import clocked, kilobytes
+from clock import clocked, kilobytes  # type: ignore[import-not-found]
 
 
 def build(embeddings: str, index: str, memory: str) -> None:
     """Build as its README says, for inner products."""
-    from autofaiss import build_index
+    from autofaiss import build_index  # type: ignore[import-not-found]
 
     build_index(
         embeddings, index_path=index, index_infos_path=index + ".json", metric_type="ip", max_index_memory_usage=memory,
@@ -36,7 +36,7 @@ def ask(path: str, questions: str, right: str, seconds: str) -> None:
     index = faiss.read_index(path)
     asked, truth = np.load(questions), np.load(right)
     dial = "efSearch" if "HNSW" in type(faiss.downcast_index(index)).__name__ else "nprobe"
-    space: Any = faiss.ParameterSpace()  # type: ignore[no-untyped-call]
+    space: Any = faiss.ParameterSpace()
     efforts = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512] if dial == "efSearch" else [2**n for n in range(11)]
     for effort in efforts:
         space.set_index_parameter(index, dial, effort)
@@ -53,4 +53,4 @@ def ask(path: str, questions: str, right: str, seconds: str) -> None:
 
 
 if __name__ == "__main__":
-    {"build": build, "ask": ask}[sys.argv[1]](*sys.argv[2:])
+    (build if sys.argv[1] == "build" else ask)(*sys.argv[2:])  # type: ignore[operator]
