@@ -217,7 +217,7 @@ def _block(
     files.close()
     fill(store, snapshot, modality, dimensions, index, shards)
     with store.scratch() as scratch:
-        segments.write(index, scratch / "block")
+        segments.write_block(index, scratch / "block")
         store.put(scratch / "block", name)
     return name
 

@@ -25,6 +25,7 @@ NARROW_ROWS = 20_000
 """Up to so many chosen ids all of them are compared: 20 ms for 512 numbers; an index would leave most of its lists unread."""
 _TOGETHER = 64  # queries whose proposals are in memory at once
 _SELECTORS = 4
+_DEVICE_MOST = 2_048  # of proposals and lists, on a GPU
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Ranking:
     ) -> None:
         self.side, self._modality, self._places, self._vectors = side, modality, places, vectors
         self._opened = [(segments.read(files.path(f"{base}/{one.name}")), one) for one in side.segments]
+        self._devices = [segments.on_device(index) for index, _ in self._opened]
         self._lists = max((index.nlist for index, _ in self._opened if isinstance(index, faiss.IndexIVF)), default=0)
         self._most = max((one.rows for _, one in self._opened), default=0)
         self._selectors: OrderedDict[bytes, Any] = OrderedDict()
@@ -96,11 +98,14 @@ class Ranking:
 
     def proposals(self, vectors: F32, nprobe: int, depth: int, selector: Any = None) -> list[Ids]:
         """Return what each segment proposes, i64[Q,depth], -1 where it knows no more."""
-        return [
-            segments.search(index, vectors, min(depth, one.rows), nprobe, selector, one.wiped > 0)
-            for index, one in self._opened
-            if one.rows
-        ]
+        found = []
+        for (index, one), device in zip(self._opened, self._devices, strict=True):
+            k = min(depth, one.rows)
+            if device is not None and selector is None and not one.wiped and max(k, nprobe) <= _DEVICE_MOST:
+                found.append(segments.search(device, vectors, k, nprobe))
+            elif k:
+                found.append(segments.search(index, vectors, k, nprobe, selector, one.wiped > 0))
+        return found
 
     def cosines(self, vector: F32, ids: Ids) -> F32:
         """Return the cosines of ids that the snapshot holds to a vector, f32[N]."""

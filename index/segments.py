@@ -1,7 +1,8 @@
 """FAISS files: train, fill, merge, open mapped, search, wipe. Ids are ours (63 bits of the uid); rows of a file never are.
 
 Lists of IVF kinds lie in the file as FAISS's own `ilar` block, so that opening maps them (IO_FLAG_MMAP) and an erasure wipes
-them in place. With faiss-gpu-cu12 1.15.1 (CUDA 12) and a device, centroids are trained and vectors assigned on the GPU.
+them in place. With faiss-gpu-cu12 1.15.1 (CUDA 12) and a device, centroids are learnt and vectors assigned on the GPU, and kinds that
+GPUs know (whole vectors, bytes) are searched there, unless ids are chosen or more than 2,048 proposals are asked for.
 """
 
 import errno
@@ -37,11 +38,10 @@ def train(factory: str, sample: F32) -> Any:
     if factory == EXACT:
         return index
     index.cp.seed = _SEED
-    if gpus():
-        index.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatL2(sample.shape[1]))
+    device = faiss.index_cpu_to_all_gpus(faiss.IndexFlatL2(sample.shape[1])) if gpus() else None
+    index.clustering_index = device  # FAISS does not own it: `device` has to live as long as the training
     index.train(sample)
-    if gpus():
-        index.clustering_index = None
+    index.clustering_index = None
     return index
 
 
@@ -80,6 +80,22 @@ def write(index: Any, path: Path) -> None:
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
+def write_block(index: Any, path: Path) -> None:
+    """Write an index that is to be merged: without its centroids, which are those of every other block and would add up.
+
+    Fast scan's blocks keep them, as FAISS compares them; they are read one after the other.
+    """
+    if isinstance(index, faiss.IndexIVFFastScan):
+        write(index, path)
+        return
+    none, graph = faiss.IndexFlatIP(index.d), index.quantizer
+    index.quantizer = none
+    try:
+        write(index, path)
+    finally:
+        index.quantizer = graph
+
+
 def read(path: Path) -> Any:
     """Open an index file, its lists mapped where the kind allows; FormatError when it is damaged."""
     try:
@@ -115,12 +131,12 @@ def merge(trained: Any, blocks: Sequence[Path], target: Path) -> None:
 
     Fast-scan kinds keep their lists in memory anyway and are merged there.
     """
-    opened = [read(block) for block in blocks]
     if isinstance(trained, (faiss.IndexIVFFastScan, faiss.IndexIDMap)):
-        for one in opened:
-            trained.merge_from(one, 0)
+        for block in blocks:
+            trained.merge_from(read(block), 0)
         write(trained, target)
         return
+    opened = [read(block) for block in blocks]
     held = [one.invlists for one in opened]
     sizes = [[lists.list_size(number) for lists in held] for number in range(trained.nlist)]
     trained.ntotal = sum(one.ntotal for one in opened)
@@ -151,6 +167,13 @@ def _ids(lists: Any, number: int, size: int) -> Ids:
     return ids
 
 
+def on_device(index: Any) -> Any:
+    """Return a copy on the first GPU, or None: without one, and for kinds that GPUs do not know (fast scan, RaBitQ, exact)."""
+    if not gpus() or not isinstance(index, faiss.IndexIVFScalarQuantizer):
+        return None
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+
+
 def search(index: Any, vectors: F32, k: int, nprobe: int, chosen: Any = None, wiped: bool = False) -> Ids:
     """Return for each vector f32[Q,D] the ids i64[Q,K] that are proposed, -1 where there are fewer.
 
@@ -158,7 +181,9 @@ def search(index: Any, vectors: F32, k: int, nprobe: int, chosen: Any = None, wi
     """
     selector = chosen if chosen is not None else _LIVING if wiped else None
     params: Any = _parameters("SearchParameters", sel=selector) if selector is not None else None
-    if isinstance(index, faiss.IndexIVF):
+    if type(index).__name__.startswith("Gpu"):
+        params = _parameters("SearchParametersIVF", nprobe=min(nprobe, index.nlist))
+    elif isinstance(index, faiss.IndexIVF):
         coarse: Any = None
         if isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW):
             coarse = _parameters("SearchParametersHNSW", efSearch=max(32, 2 * nprobe))
