@@ -21,7 +21,7 @@ from index.writing import files_below
 from pipeline.ids import faiss_id
 from pipeline.pieces import of_stored
 from pipeline.snapshot import Snapshot, numbers, read
-from pipeline.store import Store
+from pipeline.store import Store, explained
 
 JOURNAL = "index/erasing.json"
 """Which files of which snapshots held whom: kept while an erasure is under way, so that one that was stopped tells the same."""
@@ -36,17 +36,18 @@ def erase(store: Store, uids: frozenset[bytes]) -> list[str]:
     Doing it again changes nothing and returns the same. What stays of the erased: centroids and codebooks that were learnt with
     them. Indexes without a record or of an earlier version are removed whole; `tamis index sync` builds them anew.
     """
-    store.delete_folder(BUILDING)
-    indexes = _indexes(store)
-    journal = _read_journal(store)
-    if journal:  # what an erasure that was stopped had found before it changed anything
-        _carry_out(store, indexes, journal)
-        indexes = _indexes(store)
     keys = sorted(uid.hex() for uid in uids)
-    found = {base: held for base, (snapshot, record) in indexes.items() if (held := _held(store, base, record, keys))}
-    if found:
-        store.write(JOURNAL, json.dumps(found, sort_keys=True, indent=1).encode())
-        _carry_out(store, indexes, found)
+    with explained(f"erasing from the indexes of {store.root}"):
+        store.delete_folder(BUILDING)
+        indexes = _indexes(store)
+        journal = _read_journal(store)
+        if journal:  # what an erasure that was stopped had found before it changed anything
+            _carry_out(store, indexes, journal)
+            indexes = _indexes(store)
+        found = {base: held for base, (_, record) in indexes.items() if (held := _held(store, base, record, keys))}
+        if found:
+            store.write(JOURNAL, json.dumps(found, sort_keys=True, indent=1).encode())
+            _carry_out(store, indexes, found)
     return _told(store, keys)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from index.kinds import EXACT
 from pipeline.erasure.tar_erase import FileWriter as FileWriter
 from pipeline.errors import FormatError
+from pipeline.store import explained
 
 F32 = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -72,12 +73,13 @@ def add(index: Any, vectors: F32, ids: Ids) -> None:
 
 
 def write(index: Any, path: Path) -> None:
-    """Write an index to a local file; OSError tells of a full disk."""
-    try:
-        faiss.write_index(index, str(path))
-    except RuntimeError as error:  # how FAISS tells of a full disk
-        full = "No space left" in str(error)
-        raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+    """Write an index to a local file; StorageError tells of a full disk."""
+    with explained(f"writing {path}"):
+        try:
+            faiss.write_index(index, str(path))
+        except RuntimeError as error:  # how FAISS tells of a full disk
+            full = "No space left" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def write_block(index: Any, path: Path) -> None:
