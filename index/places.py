@@ -62,6 +62,14 @@ class Places:
         at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.asarray(self.ids[at] == ids)
 
+    def held(self, ids: Ids) -> tuple[Ids, Pairs]:
+        """Return those of the ids that are here, and their places i32[N,2]."""
+        if not len(self.ids):
+            return ids[:0], self.at
+        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        here = self.ids[at] == ids
+        return (ids, self.at[at]) if here.all() else (ids[here], self.at[at[here]])
+
     def of(self, ids: Ids) -> Pairs:
         """Return the places i32[N,2] of ids that are here."""
         return self.at[np.searchsorted(self.ids, ids)]

@@ -176,23 +176,22 @@ def on_device(index: Any) -> Any:
     return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
 
 
-def search(index: Any, vectors: F32, k: int, nprobe: int, chosen: Any = None, wiped: bool = False) -> Ids:
-    """Return for each vector f32[Q,D] the ids i64[Q,K] that are proposed, -1 where there are fewer.
-
-    `chosen` is a selector of ids; `wiped` tells that there are places of erased vectors to be passed over.
-    """
+def parameters(index: Any, nprobe: int, chosen: Any = None, wiped: bool = False) -> Any:
+    """Return how to search an index: lists to look into, and a selector of ids where some are chosen or places are wiped."""
     selector = chosen if chosen is not None else _LIVING if wiped else None
-    params: Any = _parameters("SearchParameters", sel=selector) if selector is not None else None
     if type(index).__name__.startswith("Gpu"):
-        params = _parameters("SearchParametersIVF", nprobe=min(nprobe, index.nlist))
-    elif isinstance(index, faiss.IndexIVF):
-        coarse: Any = None
-        if isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW):
-            coarse = _parameters("SearchParametersHNSW", efSearch=max(32, 2 * nprobe))
-        params = _parameters(
-            "SearchParametersIVF", sel=selector, nprobe=min(nprobe, index.nlist), quantizer_params=coarse
-        )
-    _, ids = index.search(vectors, k, params=params)
+        return _parameters("SearchParametersIVF", nprobe=min(nprobe, index.nlist))
+    if not isinstance(index, faiss.IndexIVF):
+        return _parameters("SearchParameters", sel=selector)
+    coarse: Any = None
+    if isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW):
+        coarse = _parameters("SearchParametersHNSW", efSearch=max(32, 2 * nprobe))
+    return _parameters("SearchParametersIVF", sel=selector, nprobe=min(nprobe, index.nlist), quantizer_params=coarse)
+
+
+def search(index: Any, vectors: F32, k: int, how: Any) -> Ids:
+    """Return for each vector f32[Q,D] the ids i64[Q,K] that are proposed, -1 where there are fewer; `how` is of `parameters`."""
+    _, ids = index.search(vectors, k, params=how)
     found: Ids = ids
     return found
 

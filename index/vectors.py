@@ -1,5 +1,8 @@
 """Vectors by place, read from the shards' own arrays in mapped memory: no second copy of them is kept."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +17,19 @@ _ROLES = {"image": "img_emb", "text": "text_emb"}
 _ONE_BY_ONE = 2_000
 
 
+def floats(halves: NDArray[np.float16]) -> F32:
+    """Return finite float16 as float32, the same values, three times as fast as numpy's `astype`.
+
+    The fifteen bits of exponent and mantissa, moved to float32's places, are the value divided by 2^112 (the biases differ by 112).
+    """
+    bits = halves.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= -0x70000001  # the sign was spread over three bits of the exponent
+    out: F32 = bits.view(np.float32)
+    out *= np.float32(2.0**112)
+    return out
+
+
 class Vectors:
     """The stored vectors f16[N,D] of a snapshot's shards."""
 
@@ -25,6 +41,10 @@ class Vectors:
             for modality, role in _ROLES.items()
         }
         self._open: dict[str, list[NDArray[np.float16] | None]] = {
+            modality: [None] * len(names) for modality, names in self._names.items()
+        }
+
+        self._views: dict[str, list[memoryview | None]] = {
             modality: [None] * len(names) for modality, names in self._names.items()
         }
 
@@ -47,20 +67,31 @@ class Vectors:
 
     def rows(self, modality: Modality, places: NDArray[np.int32]) -> F32:
         """Return the vectors f32[N,D] at places i32[N,2], in their order."""
-        return self.halves(modality, places).astype(np.float32)
+        return floats(self.halves(modality, places))
 
     def halves(self, modality: Modality, places: NDArray[np.int32]) -> NDArray[np.float16]:
         """Return the vectors as they are stored, f16[N,D]."""
-        out = np.empty((len(places), self._dimensions), np.float16)
         if len(places) <= _ONE_BY_ONE:
-            for at, (shard, row) in enumerate(places.tolist()):
-                out[at] = self.shard(modality, shard)[row]
-        else:
-            for shard in np.unique(places[:, 0]).tolist():
-                mine = np.flatnonzero(places[:, 0] == shard)
-                out[mine] = self.shard(modality, shard)[places[mine, 1]]
+            return self._joined(modality, places.tolist())
+        out = np.empty((len(places), self._dimensions), np.float16)
+        for shard in np.unique(places[:, 0]).tolist():
+            mine = np.flatnonzero(places[:, 0] == shard)
+            out[mine] = self.shard(modality, shard)[places[mine, 1]]
         return out
+
+    def _joined(self, modality: Modality, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
+        """Copy single rows as bytes: a question compares a few dozen from as many shards, and numpy's indexing costs twice as much."""
+        views, width = self._views[modality], 2 * self._dimensions
+        pieces = []
+        for shard, row in places:
+            view = views[shard]
+            if view is None:
+                rows: Any = self.shard(modality, shard)
+                view = views[shard] = memoryview(rows).cast("B")
+            pieces.append(view[row * width : (row + 1) * width])
+        return np.frombuffer(b"".join(pieces), np.float16).reshape(-1, self._dimensions)
 
     def close(self) -> None:
         """Let go of the mappings."""
         self._open = {modality: [None] * len(names) for modality, names in self._names.items()}
+        self._views = {modality: [None] * len(names) for modality, names in self._names.items()}
