@@ -1,10 +1,11 @@
 """Ctrl-C that cannot be lost: the signal is remembered, since Python drops an exception raised inside a callback of its own.
 
-A garbage collector's callback (dask has one) or a destructor swallows KeyboardInterrupt with a note on stderr; a run that
-heard nothing would go on to its end.
+A garbage collector's callback (dask has one) or a destructor swallows KeyboardInterrupt with a traceback on stderr; a run
+that heard nothing would go on to its end. The wish is remembered, and the traceback, which tells the user nothing, is left out.
 """
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, current_thread, main_thread
@@ -36,10 +37,18 @@ def heard() -> Iterator[Interrupt]:
         yield interrupt
         return
     before = signal.signal(signal.SIGINT, interrupt.ask)
+    hook = sys.unraisablehook
+
+    def tell(dropped: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            hook(dropped)
+
+    sys.unraisablehook = tell
     try:
         yield interrupt
         interrupt.check()
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGINT, before)
 
 
