@@ -68,7 +68,8 @@ class Facts:
             name = self._names[at]
             try:
                 found = pa.ipc.open_file(self._files.buffer(name)).get_batch(0)
-            except (pa.ArrowInvalid, FileNotFoundError) as error:
+                found.schema.field("id")
+            except (pa.ArrowException, KeyError, OSError) as error:
                 raise FormatError(f"{name}: {error}; `tamis index verify` tells more") from error
             self._batches[at] = found
         return found
@@ -93,17 +94,23 @@ class Facts:
         pieces = []
         for (shard, row), id_ in zip(places.tolist(), ids.tolist(), strict=True):
             if shard not in narrow:
-                narrow[shard] = self._shard_of(shard).select(list(columns)), _ids(self.shard(shard))
+                narrow[shard] = self._narrow(shard, columns), _ids(self.shard(shard))
             batch, held = narrow[shard]
             if not 0 <= row < len(held) or (held[row] != id_ and self.shard(shard)["id"][row].is_valid):
                 raise FormatError(MISPLACED)
             pieces.append(batch.slice(row, 1))  # no kernel call a shard: `take` costs five times as much
-        return pa.Table.from_batches(pieces).combine_chunks()
+        try:
+            return pa.Table.from_batches(pieces, schema).combine_chunks()
+        except pa.ArrowException as error:
+            raise FormatError(f"{self._names[0]} and others: {error}; `tamis index verify` tells more") from error
 
-    def _shard_of(self, at: int) -> pa.RecordBatch:
+    def _narrow(self, at: int, columns: Sequence[str]) -> pa.RecordBatch:
         if not 0 <= at < len(self._names):
             raise FormatError(MISPLACED)
-        return self.shard(at)
+        try:
+            return self.shard(at).select(list(columns))
+        except KeyError as error:
+            raise FormatError(f"{self._names[at]}: no column {error}; `tamis index verify` tells more") from error
 
     def ids(self) -> list[Ids]:
         """Return the ids of each shard's rows; -1 where the row is erased."""

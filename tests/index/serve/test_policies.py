@@ -66,6 +66,14 @@ def test_a_head_that_does_not_come_is_given_up(server: Running, monkeypatch: pyt
         assert found.recv(65536) == b""
 
 
+def test_a_body_whose_end_two_headers_tell_is_refused_and_nothing_is_read_after_it(server: Running) -> None:
+    """A proxy in front may have seen another end: what follows would be its next client's (RFC 9112 section 6.1)."""
+    head = b"POST /api/v1/datasets/drawn/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = exchange(server.address, head + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 def test_heads_too_large_are_refused(server: Running) -> None:
     answer = exchange(
         server.address, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2_000_000 + b"\r\n\r\n"
