@@ -13,8 +13,9 @@ from index.mapped import Files
 from index.measure import Exam, K
 from index.opened import Opened
 from index.query import Modality
-from index.record import PLACES, IndexRecord, facts_name, folder
+from index.record import PLACES, IndexRecord, facts_name, folder, require_record
 from index.writing import Ids
+from pipeline.errors import FormatError
 from pipeline.ids import faiss_id
 from pipeline.pack import ERASED, shard_files
 from pipeline.pieces import of_stored
@@ -43,11 +44,19 @@ class Checked:
 
 
 def check(store: Store, snapshot: Snapshot) -> Checked:
-    """Re-read an index; InputError where there is none, FormatError where it cannot be opened."""
+    """Re-read an index; InputError where there is none, FormatError where its record is damaged."""
+    found = Checked(require_record(store, snapshot))
+    _digests(store, snapshot, found)
+    try:
+        _contents(store, snapshot, found)
+    except FormatError as error:  # of a file whose bytes differ, mostly; what comes after it cannot be looked at
+        found.problems.append(str(error))
+    return found
+
+
+def _contents(store: Store, snapshot: Snapshot, found: Checked) -> None:
     opened = Opened(store, snapshot)
     try:
-        found = Checked(opened.record)
-        _digests(store, snapshot, found)
         ids = _ids(store, snapshot, found)
         places = np.sort(np.concatenate([one[one >= 0] for one in ids])) if ids else np.empty(0, np.int64)
         for modality, side in opened.record.sides.items():
@@ -58,7 +67,6 @@ def check(store: Store, snapshot: Snapshot) -> Checked:
                 _recall(store, snapshot, opened, modality, ids, found)
     finally:
         opened.close()
-    return found
 
 
 def _digests(store: Store, snapshot: Snapshot, found: Checked) -> None:

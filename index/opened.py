@@ -20,9 +20,9 @@ from index.places import Places
 from index.query import Modality
 from index.ranking import Found as Found
 from index.ranking import Ranking
-from index.record import facts_name, folder, read_record
+from index.record import facts_name, folder, read_record, require_record
 from index.vectors import Vectors
-from pipeline.errors import FormatError, InputError, InvariantError
+from pipeline.errors import FormatError, InvariantError
 from pipeline.ids import faiss_id
 from pipeline.pack import read_members, shard_files
 from pipeline.snapshot import Snapshot
@@ -38,10 +38,7 @@ class Opened:
 
     def __init__(self, store: Store, snapshot: Snapshot) -> None:
         self.store, self.snapshot = store, snapshot
-        record = read_record(store, snapshot)
-        if record is None:
-            raise InputError(f"{store.root}: snapshot {snapshot.folder} has no index; run `tamis index sync`")
-        self.record = record
+        self.record = record = require_record(store, snapshot)
         base = folder(snapshot)
         self._files = Files(store)
         try:
@@ -93,7 +90,7 @@ class Opened:
         """
         at = self._at(ids)
         wanted = list(columns) if columns is not None else [*self._facts.schema.names, "shard"]
-        table = self._facts.rows(at, [name for name in wanted if name not in _OWN])
+        table = self._facts.rows(at, np.asarray(ids, np.int64), [name for name in wanted if name not in _OWN])
         own = {"id": pa.array(np.asarray(ids, np.int64)), "shard": pa.array(at[:, 0])}
         for number, name in enumerate(wanted):
             if name in _OWN:

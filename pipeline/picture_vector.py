@@ -1,13 +1,12 @@
 """The vector of a person's picture, by the model of the data set: what look-alikes are proposed by."""
 
 import logging
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from pipeline import image
 from pipeline.clip_spec import ModelSpec
 from pipeline.errors import InputError
 from pipeline.picture_hashes import picture_hashes
@@ -15,6 +14,10 @@ from pipeline.snapshot import latest
 from pipeline.store import Store
 
 LOG = logging.getLogger("tamis.optout")
+_SIDE_PX: Final = 512
+"""Shorter side that a picture is brought down to: more than CLIP models look at."""
+_GATE: Final = image.PixelGate(100_000_000)
+"""Pixels decoded at once, in all threads together."""
 
 
 def recognised(store: Store, picture: Path | bytes) -> dict[str, str]:
@@ -37,16 +40,16 @@ def picture_vector(store: Store, picture: Path | bytes, device: str = "auto") ->
     snapshot = latest(store)
     if snapshot is None:
         return {}
+    where = picture if isinstance(picture, Path) else "the picture"
     try:
-        with Image.open(BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
-            upright = ImageOps.exif_transpose(opened).convert("RGBA")
-    except (OSError, Image.DecompressionBombError) as error:
-        where = picture if isinstance(picture, Path) else "the picture"
-        raise InputError(f"{where}: not a picture that can be read ({error})") from error
+        data = picture.read_bytes() if isinstance(picture, Path) else picture
+    except OSError as error:
+        raise InputError(f"{where}: {error.strerror}") from error
+    decoded = image.decode(data, image.Shape(_SIDE_PX), _GATE)
+    if isinstance(decoded, image.Refusal):
+        raise InputError(f"{where}: not a picture that can be read ({decoded.reason}: {decoded.detail})")
     from pipeline import clip_model
 
-    white = Image.new("RGBA", upright.size, "white")
-    rgb = np.asarray(Image.alpha_composite(white, upright).convert("RGB"))
     clip: Any = snapshot.config["clip"]
     model = clip_model.load(ModelSpec(clip["model"], clip["pretrained"], clip["precision"]), device)
     if snapshot.clip.get("weights_sha256") not in (None, model.weights_sha256):
@@ -55,5 +58,5 @@ def picture_vector(store: Store, picture: Path | bytes, device: str = "auto") ->
             clip["model"],
         )
         return {}
-    vector = model.images(model.prepare(rgb)[None])[0]
+    vector = model.images(model.prepare(decoded.pixels)[None])[0]
     return {"vector": np.asarray(vector, np.float16).tobytes().hex()}

@@ -2,6 +2,8 @@
 
 import json
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,34 @@ def test_a_head_that_does_not_come_is_given_up(server: Running, monkeypatch: pyt
         found.sendall(b"G")
         found.settimeout(5)
         assert found.recv(65536) == b""
+
+
+def test_a_client_that_takes_nothing_of_its_answers_is_cut_off(
+    drawn_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PromptHeads, "taken_s", 0.3)
+    with running(drawn_set) as server, dial(server.address) as found:
+        asked = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        found.sendall(asked * 500)
+        answered = -1
+        while answered != len(server.log):  # until nothing more is answered
+            answered = len(server.log)
+            time.sleep(0.7)
+        assert answered < 500
+        taken = b""
+        with suppress(ConnectionResetError):
+            while piece := found.recv(1 << 20):
+                taken += piece
+        assert taken.count(b"HTTP/1.1 200") < 500
+        assert server.client.get("/healthz").status_code == 200
+
+
+def test_a_body_whose_end_two_headers_tell_is_refused_and_nothing_is_read_after_it(server: Running) -> None:
+    """A proxy in front may have seen another end: what follows would be its next client's (RFC 9112 section 6.1)."""
+    head = b"POST /api/v1/datasets/drawn/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = exchange(server.address, head + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_heads_too_large_are_refused(server: Running) -> None:
