@@ -17,8 +17,10 @@ from pipeline.clip_model import open_clip_name, weights_file
 from pipeline.clip_spec import ModelSpec, file_sha256
 from pipeline.errors import ConfigError
 
+WORDS: Final = "bpe.txt.gz"
+"""A vocabulary of CLIP's form; open_clip reads it only when told so (`bpe_path`)."""
 _SIDE_FILES: Final = (
-    "bpe.txt.gz", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
+    WORDS, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
 )  # fmt: skip
 CONFIG: Final = "open_clip_config.json"
 WEIGHTS: Final = "open_clip_model.safetensors"

@@ -125,6 +125,11 @@ def open_run(folder: Path) -> Run:
     return Run(folder.resolve(), facts, manifest.read(folder / _ROWS))
 
 
+def kind_of(folder: Path) -> str | None:
+    """Return what is trained in a folder, or None where there is no run."""
+    return open_run(folder).facts.kind if (folder / _FILE).is_file() else None
+
+
 def resumed(run: Run, config: TrainConfig | None, store: Store) -> Run:
     """Return the run to go on with; what the weights depend on must not change, how it is run may."""
     if store.root != run.facts.dataset:
