@@ -15,6 +15,7 @@ import torch
 from open_clip import ClipLoss
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.clip_spec import ModelSpec
 from train import checkpoint
@@ -59,16 +60,17 @@ class ClipTask:
         texts = [text for text, one in zip(batch.captions, shown.tolist(), strict=True) if one] if some else [""]
         tokens = self.tokenizer(texts).to(pixels.device)
         training = self.module.training
-        self._still(all_=not some)
+        for part in [*self.locked, *(self._norms if len(texts) == 1 else ())]:
+            part.eval()
         with seeded(key(draws.seed, draws.slots[0], "dropout"), pixels.device) if training else nullcontext():
             image, text, scale = module(self.look.standard(pixels), tokens)[:3]
         self.module.train(training)
         return _placed(image, shown, some), _placed(text, shown, some), scale.float()
 
-    def _still(self, all_: bool) -> None:
-        """Keep locked towers, or all where nobody is shown, from taking statistics."""
-        for tower in [self.module] if all_ else self.locked:
-            tower.eval()
+    @cached_property
+    def _norms(self) -> list[nn.Module]:
+        """Return the batch norms; of a single picture they take no statistics."""
+        return [one for one in self.module.modules() if isinstance(one, _BatchNorm)]
 
     def contrast(
         self, image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, shown: torch.Tensor

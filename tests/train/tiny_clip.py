@@ -34,7 +34,9 @@ SECTIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def folder(path: Path, *, weights: bool = False, custom_text: bool = True, **vision: Any) -> Path:
+def folder(
+    path: Path, *, weights: bool = False, custom_text: bool = True, vision: dict[str, Any] | None = None
+) -> Path:
     """Write a `local-dir:` folder, with random weights or with none, and return it."""
     path.mkdir(parents=True)
     model = {**_CONFIG["model_cfg"], "custom_text": custom_text}
