@@ -1,5 +1,8 @@
-"""`tamis train clip`."""
+"""`tamis train clip` and `tamis train mini`."""
 
+import json
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +12,7 @@ from train.commands import ConfigFile, Out, Preset, Quiet, Resume, Seed, Steps, 
 
 
 def mount(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
 
     @app.command()
     def clip(
@@ -30,3 +33,26 @@ def mount(app: typer.Typer) -> None:
             lock_image=("clip", lock_image), lock_text=("clip", lock_text), validation_frac=("data", validation_frac),
         )  # fmt: skip
         run_kind("clip", dataset, out, preset, config, resume, given, quiet)
+
+    @app.command()
+    def mini(
+        packages: Annotated[
+            Path, typer.Argument(help="Folder of the packages; what is missing is named with its command")
+        ],
+        out: Annotated[
+            Path, typer.Option("--out", help="Folder of the steps' results; the model is in its open_clip/")
+        ],
+        share: Annotated[
+            float, typer.Option(min=0.001, max=1, help="Share of pictures, phrases and steps; less than 1 to try")
+        ] = 1.0,
+    ) -> None:
+        """Rebuild tamis-mini from packages: about 75 minutes on two cores; stop it, run it again: it goes on."""
+        from train.mini.packages import Packages
+        from train.mini.recipe import Recipe
+
+        def say(line: str) -> None:
+            print(line, file=sys.stderr, flush=True)
+
+        out.mkdir(parents=True, exist_ok=True)
+        found = Recipe(Packages(packages), out.resolve(), share, say).cook()
+        print(json.dumps(found, indent=1))

