@@ -61,7 +61,8 @@ def moved(
     high = torch.ones(len(features))
 
     def seen(length: torch.Tensor) -> torch.Tensor:
-        return (logits + length[:, None] * slope).softmax(-1).gather(1, classes[:, None])[:, 0] >= prob
+        probs: torch.Tensor = (logits + length[:, None] * slope).softmax(-1).gather(1, classes[:, None])[:, 0]
+        return probs >= prob
 
     while not bool(seen(high).all()) and float(high.max()) < 1e4:
         high = torch.where(seen(high), high, 2 * high)
@@ -81,7 +82,8 @@ def learn(heads: Heads, pairs: Pairs, steps: int, say: Callable[[str], None]) ->
         features, texts, names = batch(pairs, chance, min(BATCH, 2 * len(pairs.features)))
         for group in optimizer.param_groups:
             group["lr"] = LR * min(1.0, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        loss = contrast(*heads(features, texts), heads.logit_scale.exp(), names)
+        image, text = heads(features, texts)
+        loss = contrast(image, text, heads.logit_scale.exp(), names)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -19,7 +19,9 @@ from train.mini.packages import Packages
 HELD_OUT_FRAC: Final = 0.12
 """Share of openclipart's titles that nothing is learnt from."""
 _BOILERPLATE: Final = 4
-"""A title of more pictures than this says little about any of them (stars, icon sets)."""
+"""A title of more pictures than this says little about any of them (icon sets)."""
+_SERIES: Final = 30
+"""Files of one name but for their numbers: more than this are a generator's (stars)."""
 _DC: Final = "{http://purl.org/dc/elements/1.1/}"
 _LI: Final = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
 
@@ -64,12 +66,21 @@ def drawings(packages: Packages) -> Iterator[Drawing]:
 
 def clipart(packages: Packages) -> Iterator[Drawing]:
     """Yield openclipart's pictures with the titles, descriptions and keywords of their SVG files."""
-    told = {_stem(path): found for path, data in packages.files("titles", ".svg") if (found := described(data))}
-    often = Counter(captions[0].lower() for captions in told.values())
+    told = {_stem(path): described(data) for path, data in packages.files("titles", ".svg")}
+    said = Counter(captions[0].lower() for captions in told.values() if captions)
+    called = {stem: _clean(stem.rsplit("/", 1)[-1]) for stem in told}
+    series = {stem: re.sub(r"\d+", "", name.lower()) for stem, name in called.items()}
+    names = Counter(series.values())
     for path, data in packages.files("clipart", ".png"):
-        captions = told.get(_stem(path))
-        if captions and often[captions[0].lower()] <= _BOILERPLATE:
-            yield Drawing("openclipart", _stem(path) + ".png", data, captions)
+        stem = _stem(path)
+        captions = told.get(stem, ())
+        if (
+            captions and said[captions[0].lower()] > _BOILERPLATE
+        ):  # the collection's title; the file's name may say more
+            name = called[stem]
+            captions = tuple(dict.fromkeys((name, *captions[1:]))) if name and names[series[stem]] <= _SERIES else ()
+        if captions:
+            yield Drawing("openclipart", stem + ".png", data, captions)
 
 
 def _stem(path: str) -> str:
@@ -92,7 +103,7 @@ def described(svg: bytes) -> tuple[str, ...]:
 def _clean(text: str) -> str:
     text = re.sub(r"(?i)^clip ?art by [^-]*-", "", text)
     text = re.sub(r"[_\s]+", " ", text).strip(" -.")
-    text = re.sub(r"(?i)\s*\d+$", "", text)
+    text = re.sub(r"[\s-]*\d+$", "", text)
     return text if re.search(r"[A-Za-z]{3}", text) and not text.lower().startswith("untitled") else ""
 
 

@@ -28,7 +28,7 @@ from train.mini.pictures import Drawing, drawings
 from train.mini.towers import Say
 
 TEACH_STEPS: Final = 1_600
-TEACH_BLOCK: Final = 8_192
+TEACH_BLOCK: Final = 4_096
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Recipe:
     def _draw(self) -> str:
         """Draw every picture at 256 px; return a line a picture, in the order of their files."""
         (self.folder / "pictures").mkdir(parents=True, exist_ok=True)
-        lines = []
+        lines: list[str] = []
         for one in drawings(self.packages):
             if not self._chosen(one.name) or not (self._file(len(lines)).exists() or self._drawn(one, len(lines))):
                 continue
@@ -133,9 +133,8 @@ class Recipe:
             path = self.folder / "teacher" / f"{number:05d}.npy"
             if not path.exists():
                 block = said[at : at + TEACH_BLOCK]
-                vectors = np.concatenate([teacher.vectors(block[i : i + 128]) for i in range(0, len(block), 128)])
-                np.save(path.with_suffix(".draft.npy"), vectors)
-                path.with_suffix(".draft.npy").replace(path)
+                np.save(self.folder / "teacher.draft.npy", teacher.vectors(block))
+                (self.folder / "teacher.draft.npy").replace(path)
                 self.say(f"teacher: {at + len(block):,}/{len(said):,} phrases")
             found.append(np.load(path))
         return np.concatenate(found)
@@ -201,5 +200,6 @@ def _read(path: Path) -> NDArray[np.uint8]:
 @torch.inference_mode()
 def _encoded(text: torch.nn.Module, said: list[str]) -> torch.Tensor:
     """Return the tower's vectors f32[N,256] as it makes them."""
-    found = [text(towers.tokens_of(said[at : at + 256])) for at in range(0, len(said), 256)]
+    read = towers.Reader(text)
+    found = [read(said[at : at + 256]) for at in range(0, len(said), 256)]
     return torch.cat(found).clone()

