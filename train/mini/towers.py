@@ -21,7 +21,7 @@ from train.mini.packages import Packages
 
 Say = Callable[[str], None]
 BATCH: Final = 512
-KEEP_STEPS: Final = 100
+KEEP_STEPS: Final = 25
 LR: Final = 1e-3
 WARMUP_STEPS: Final = 100
 BASE: Final = Base(ModelSpec(MINI))
@@ -59,14 +59,12 @@ def first_words(words: torch.Tensor, pieces: Any, width: int) -> torch.Tensor:
     `words` f32[T,384] are the teacher's, `pieces` is its tokenizer.
     """
     tokenizer = BASE.tokenizer()
-    rows = []
-    for token in tokenizer.encoder:
-        plain = bytes(tokenizer.byte_decoder.get(one, 32) for one in token.replace("</w>", "")).decode(
-            "utf-8", "replace"
-        )
-        ids = pieces(plain, add_special_tokens=False)["input_ids"] or [pieces.unk_token_id]
-        rows.append(words[torch.tensor(ids)].mean(0))
-    stacked = torch.stack(rows)
+    plain = [
+        bytes(tokenizer.byte_decoder.get(one, 32) for one in token.replace("</w>", "")).decode("utf-8", "replace")
+        for token in tokenizer.encoder
+    ]
+    numbers = pieces(plain, add_special_tokens=False)["input_ids"]
+    stacked = torch.stack([words[torch.tensor(ids or [pieces.unk_token_id])].mean(0) for ids in numbers])
     centred = stacked - stacked.mean(0)
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
     reduced: torch.Tensor = centred @ directions[:width].T
@@ -106,11 +104,12 @@ def distil(
 ) -> None:
     """Teach the text tower its targets f32[N,256] (unit norm) by their cosine; goes on where it was stopped."""
     optimizer = torch.optim.AdamW(text.parameters(), lr=LR, betas=(0.9, 0.98), weight_decay=0.01)
+    by_length = np.argsort([len(one) for one in phrases], kind="stable")
     done, read = _resumed(text, optimizer, folder), Reader(text)
     text.train()
     mean = 0.0
     for step in range(done, steps):
-        chosen = np.random.default_rng([7, step]).integers(0, len(phrases), BATCH)
+        chosen = _alike(by_length, np.random.default_rng([7, step]))
         wanted = torch.from_numpy(targets[chosen])
         for group in optimizer.param_groups:
             group["lr"] = LR * min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -125,6 +124,14 @@ def distil(
             _keep(text, optimizer, folder, step + 1)
             say(f"text tower: step {step + 1:,}/{steps:,}, cosine to the teacher {mean:.3f}")
     text.eval()
+
+
+def _alike(by_length: NDArray[np.int64], chance: np.random.Generator) -> NDArray[np.int64]:
+    """Return a batch of phrases of about one length, so that little is spent on padding."""
+    span = min(len(by_length), 16 * BATCH)
+    start = chance.integers(0, len(by_length) - span + 1)
+    found: NDArray[np.int64] = by_length[start + chance.integers(0, span, BATCH)]
+    return found
 
 
 def _keep(text: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int) -> None:
