@@ -18,6 +18,7 @@ from train.checkpoint import load_optimizer, save_optimizer
 from train.clip_base import Base
 from train.draws import seeded
 from train.mini.packages import Packages
+from train.world import half
 
 Say = Callable[[str], None]
 BATCH: Final = 512
@@ -113,7 +114,9 @@ def distil(
         wanted = torch.from_numpy(targets[chosen])
         for group in optimizer.param_groups:
             group["lr"] = LR * min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        found = nn.functional.normalize(read([phrases[at] for at in chosen]), dim=-1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half("auto", torch.device("cpu"))):
+            vectors = read([phrases[at] for at in chosen])
+        found = nn.functional.normalize(vectors.float(), dim=-1)
         loss = 1 - (found * wanted).sum(1).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
