@@ -44,15 +44,15 @@ class Drawing:
     def pixels(self, side_px: int = 256) -> NDArray[np.uint8] | None:
         """Return u8[H,W,3] on white, no side longer than `side_px`; None where it cannot be read."""
         data = self.data
-        if self.name.endswith(".svg"):
-            import resvg_py
-
-            data = bytes(resvg_py.svg_to_bytes(svg_string=data.decode(), width=side_px))
         try:
+            if self.name.endswith(".svg"):
+                import resvg_py
+
+                data = bytes(resvg_py.svg_to_bytes(svg_string=data.decode(), width=side_px))
             with Image.open(io.BytesIO(data)) as opened:
                 opened.thumbnail((side_px, side_px))
                 drawn = opened.convert("RGBA")
-        except (OSError, ValueError, Image.DecompressionBombError):
+        except (OSError, ValueError, RuntimeError, Image.DecompressionBombError):
             return None
         white = Image.new("RGBA", drawn.size, "white")
         return np.asarray(Image.alpha_composite(white, drawn).convert("RGB"))

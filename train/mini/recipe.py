@@ -8,6 +8,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from pipeline.errors import InputError
 from pipeline.store import Store
 from train.beginning import MODEL
 from train.clip_base import WEIGHTS, preprocessing
@@ -35,6 +37,7 @@ TEACH_BLOCK: Final = 4_096
 class Told:
     """What the folder knows of a picture."""
 
+    number: int
     source: str
     name: str
     captions: list[str]
@@ -53,6 +56,10 @@ class Recipe:
     def cook(self) -> dict[str, float]:
         """Do what is not done yet, and return what was measured of the model in `open_clip/`."""
         self.packages.check()
+        if find_spec("resvg_py") is None:
+            raise InputError(
+                "Fluent's emoji are SVG files: `pip install 'tamis[demo]'` brings resvg-py, which draws them"
+            )
         self._once("pictures.jsonl", self._draw)
         self._once("phrases.json", self._phrases)
         self._once("taught.json", self._teach)
@@ -78,10 +85,13 @@ class Recipe:
         """Draw every picture at 256 px; return a line a picture, in the order of their files."""
         (self.folder / "pictures").mkdir(parents=True, exist_ok=True)
         lines: list[str] = []
-        for one in drawings(self.packages):
-            if not self._chosen(one.name) or not (self._file(len(lines)).exists() or self._drawn(one, len(lines))):
+        chosen = (one for one in drawings(self.packages) if self._chosen(one.name))
+        for number, one in enumerate(
+            chosen
+        ):  # those that cannot be read keep their numbers, so that files stay whose they are
+            if not (self._file(number).exists() or self._drawn(one, number)):
                 continue
-            told = Told(one.source, one.name, list(one.captions), one.held_out)
+            told = Told(number, one.source, one.name, list(one.captions), one.held_out)
             lines.append(json.dumps(asdict(told), ensure_ascii=False))
             if len(lines) % 1_000 == 0:
                 self.say(f"pictures: {len(lines):,}")
@@ -142,7 +152,7 @@ class Recipe:
     def _see(self) -> str:
         trunk, _ = towers.trunk_and_classifier(self.packages)
         look = Look.of(preprocessing(towers.blank()))
-        files = (self._file(number) for number in range(len(self.told)))
+        files = (self._file(one.number) for one in self.told)
         count = features.see(trunk, look, map(_read, files), self.folder / "features", self.say)
         return json.dumps({"pictures": count})
 
