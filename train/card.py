@@ -26,7 +26,7 @@ def card(facts: Mapping[str, Any], name: str, run: Path | None = None) -> str:
             "images seen",
             f"{facts['images_seen']:,} in {facts['step']:,} steps; {facts['skipped']:,} hidden ones were passed over",
         ),
-        ("refusals obeyed", _positions(facts.get("refusals") or {})),
+        ("refusals obeyed", positions(facts.get("refusals") or {})),
         ("objective", f"{facts['objective']}, {facts['resolution_px']} px"),
         ("encoder", f"{clip.get('model')} (weights {clip.get('weights_sha256')})"),
         ("validation loss", _number(facts.get("validation_loss"))),
@@ -41,17 +41,25 @@ def card(facts: Mapping[str, Any], name: str, run: Path | None = None) -> str:
     ]
     lines += [f"| {fact} | {value} |" for fact, value in rows]
     lines += [
-        "", "## Whose pictures", "",
-        "Which rows went into the weights is computed, not guessed: `tamis lineage DATASET --uid …` answers for this run. "
-        "A picture that was erased from the data set after its turn came is still in the weights; "
-        "`tamis train after-erasure` goes on from the last checkpoint that had not seen it.", "",
+        "", *whose("pictures"),
         "Membership is exact, influence is not: no claim is made that nothing was memorised. Compare outputs with the training "
         "rows (`tamis sample --check-copies`).", "",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
-def _positions(refusals: Mapping[str, Any]) -> str:
+def whose(what: str) -> list[str]:
+    """Return the section on whose pictures or pairs are in the weights."""
+    return [
+        f"## Whose {what}", "",
+        "Which rows went into the weights is computed, not guessed: `tamis lineage DATASET --uid …` answers for this run. "
+        "What was erased from the data set after its turn came is still in the weights; "
+        "`tamis train after-erasure` goes on from the last checkpoint that had not seen it.", "",
+    ]  # fmt: skip
+
+
+def positions(refusals: Mapping[str, Any]) -> str:
+    """Return up to where the registry's refusals were obeyed."""
     return ", ".join(f"{name} {value}" for name, value in sorted(refusals.items())) or "none were registered"
 
 

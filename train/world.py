@@ -30,6 +30,15 @@ class World:
             distributed.all_reduce(values)
         return values
 
+    def rows(self, values: torch.Tensor) -> torch.Tensor:
+        """Return every process's rows of a tensor, in the order of the ranks; all must have as many. No gradient."""
+        if self.size == 1:
+            return values
+        sent = values.detach().to(torch.uint8) if values.dtype == torch.bool else values.detach()
+        found = [torch.empty_like(sent) for _ in range(self.size)]
+        distributed.all_gather(found, sent.contiguous())
+        return torch.cat(found).to(values.dtype)
+
     def gather(self, value: bytes) -> list[bytes]:
         """Return every process's bytes, in the order of the ranks."""
         if self.size == 1:
