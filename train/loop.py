@@ -26,7 +26,7 @@ from train.progress import Progress
 from train.run import Run
 from train.tasks import Task
 from train.validation import Validation
-from train.world import World, half
+from train.world import World, half, plain_attention
 
 Sampler = Callable[[Task, Path, int], dict[str, float]]
 """Called with averaged weights, the run's folder and the step; draws samples and returns what it measured on them."""
@@ -117,7 +117,7 @@ class Loop:
             draws = Draws(self.run.config.data.seed, piece.slot.tolist())
             last = at + micro >= size
             with nullcontext() if last or self.world.size == 1 else self.module.no_sync():  # type: ignore[operator]
-                with self.autocast:
+                with self.autocast, plain_attention(device):
                     found = self.task.losses(self.module, piece, draws)
                 mine = torch.where(piece.weight > 0, found * piece.weight, 0.0)
                 (mine.sum() * (self.world.size / config.batch)).backward()  # type: ignore[no-untyped-call]
