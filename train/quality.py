@@ -124,8 +124,10 @@ def measure(sample: Sample, held: F32, training: F32, *, pool: F32 | None = None
     order = np.random.default_rng(seed).permutation(len(texts))
     others = np.empty_like(texts)
     others[order] = texts[np.roll(order, 1)]
+    own, genuine, shuffled = (
+        Estimate.mean((a * b).sum(1).astype(np.float64)) for a, b in ((made, texts), (real, texts), (made, others))
+    )
     return Quality(
-        retrieved(made, texts, pool=pool, seed=seed), retrieved(real, texts, pool=pool, seed=seed),
-        *(Estimate.mean((a * b).sum(1).astype(np.float64)) for a, b in ((made, texts), (real, texts), (made, others))),
+        retrieved(made, texts, pool=pool, seed=seed), retrieved(real, texts, pool=pool, seed=seed), own, genuine, shuffled,
         kid(made, held), kid(training, held), cmmd(made, held), cmmd(training, held),
     )  # fmt: skip
