@@ -30,6 +30,9 @@ def mount(app: typer.Typer) -> None:
         solver: Annotated[str | None, typer.Option(help="As `tamis sample` when absent")] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of the first picture")] = 0,
         step: Annotated[int | None, typer.Option(help="Checkpoint; the newest when absent")] = None,
+        curve: Annotated[
+            bool, typer.Option("--curve", help="Measure every kept checkpoint too: quality-curve.json and .svg")
+        ] = False,
         device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
         as_json: Json = False,
     ) -> None:  # fmt: skip
@@ -46,11 +49,14 @@ def mount(app: typer.Typer) -> None:
         given = {"steps": steps, "guidance": guidance, "solver": solver}
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         asked = [[word.strip() for word in line.split(",") if word.strip()] for line in words or ()]
-        found = trial.attempt(
-            open_run(run), model, ClipEncoder(model, device).pixels, prompts, settings=settings, seed=seed, words=asked
-        )
+        exam = trial.Exam.of(open_run(run), ClipEncoder(model, device).pixels, prompts)
+        found = exam.take(model, settings, seed=seed, words=asked)
         kept = quality_report.record(found, model.facts, settings, model.pipeline.default_solver, seed)
         quality_report.keep(found, kept, run.resolve())
+        if curve:
+            from train import quality_curve
+
+            quality_curve.keep(exam.run, quality_curve.points(exam, prior, settings, device, seed))
         print(json.dumps(kept, sort_keys=True) if as_json else quality_report.table(kept))
         wrong = quality_report.verdict(kept, run)
         if wrong is not None:

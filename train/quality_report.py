@@ -106,7 +106,7 @@ def _dots(axes: Any, title: str, rows: Sequence[tuple[str, Mapping[str, Any], st
     for at, (_, one, colour) in zip(places, rows, strict=True):
         axes.plot([one["low"], one["high"]], [at, at], color=colour, linewidth=3, alpha=0.35, solid_capstyle="round")
         axes.plot(one["value"], at, "o", color=colour, markersize=7)
-        axes.annotate(f"{one['value']:.3g}", (one["value"], at), (0, 7), textcoords="offset points", ha="center",
+        axes.annotate(_short(one["value"]), (one["value"], at), (0, 7), textcoords="offset points", ha="center",
                       color=INK, fontsize=9)  # fmt: skip
     if line is not None:
         axes.axvline(line, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
@@ -115,6 +115,10 @@ def _dots(axes: Any, title: str, rows: Sequence[tuple[str, Mapping[str, Any], st
     axes.grid(False, axis="y")
     axes.margins(x=0.08)
     axes.set_title(title, loc="left", color=INK)
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 0.05 else f"{value:.3g}"
 
 
 def _of(name: str, *groups: Mapping[str, Any]) -> list[Any]:

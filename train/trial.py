@@ -110,31 +110,54 @@ class Trial:
         }  # fmt: skip
 
 
-def attempt(
-    run: Run, model: Model, look: Look, prompts: int, *, settings: Settings | None = None, seed: int = 0,
-    words: Sequence[Sequence[str]] = (), losses: bool = True,
-) -> Trial:  # fmt: skip
-    """Draw `prompts` held-out captions and as many of the training rows', and measure; InputError when too few are held out."""
-    held, seen = rows_of(run, run.held, prompts, "quality"), rows_of(run, run.shown, prompts, "quality")
-    if len(held) < FEWEST:
-        raise InputError(
-            f"{run.folder}: {len(held)} rows are held out, and a measurement needs {FEWEST} at least; train with a larger "
-            "--validation-frac"
+@dataclass(frozen=True)
+class Exam:
+    """The questions of a run, the same for all its checkpoints: captions, and the real pictures looked at once."""
+
+    run: Run
+    look: Look
+    held: Rows
+    seen: Rows
+    real: tuple[F32, F32]
+    """CLIP vectors of the real pictures of `held` and of `seen`, in the model's size."""
+    pool: F32
+
+    @classmethod
+    def of(cls, run: Run, look: Look, prompts: int) -> "Exam":
+        """Read `prompts` held-out rows and as many of the training rows; InputError when too few are held out."""
+        held, seen = (rows_of(run, rows, prompts, "quality") for rows in (run.held, run.shown))
+        if len(held) < FEWEST:
+            raise InputError(
+                f"{run.folder}: {len(held)} rows are held out, and a measurement needs {FEWEST} at least; train with a "
+                "larger --validation-frac"
+            )
+        pool = np.concatenate([held.text, texts_of(run, run.shown, POOL)])
+        return cls(run, look, held, seen, (looked(look, held.pictures), looked(look, seen.pictures)), pool)
+
+    def take(
+        self,
+        model: Model,
+        settings: Settings,
+        *,
+        seed: int = 0,
+        words: Sequence[Sequence[str]] = (),
+        losses: bool = True,
+    ) -> Trial:
+        """Draw every caption once by a model of the run, and measure."""
+        maker = Maker(model.pipeline, {}, settings)
+        drawn = [drawings(maker, rows, seed) for rows in (self.held, self.seen)]
+        made = [looked(self.look, [np.asarray(one) for one in pictures]) for pictures in drawn]
+        held, seen = (
+            measure(Sample(mine, real, rows.text), *self.real, pool=self.pool, seed=seed)
+            for mine, real, rows in zip(made, self.real, (self.held, self.seen), strict=True)
         )
-    pool = np.concatenate([held.text, texts_of(run, run.shown, POOL)])
-    maker = Maker(model.pipeline, {}, settings or Settings())
-    drawn = [drawings(maker, rows, seed) for rows in (held, seen)]
-    made = [looked(look, [np.asarray(one) for one in pictures]) for pictures in drawn]
-    real = [looked(look, rows.pictures) for rows in (held, seen)]
-    qualities = [
-        measure(Sample(mine, theirs, rows.text), real[0], real[1], pool=pool, seed=seed)
-        for mine, theirs, rows in zip(made, real, (held, seen), strict=True)
-    ]
-    asked = [
-        attribute(one, (real[1], seen.captions), (made[0], held.captions), (real[0], held.captions)) for one in words
-    ]
-    found = measured_losses(run, model) if losses else {}
-    return Trial(qualities[0], qualities[1], found, tuple(asked), held, tuple(drawn[0]))
+        captions = self.held.captions
+        asked = [
+            attribute(one, (self.real[1], self.seen.captions), (made[0], captions), (self.real[0], captions))
+            for one in words
+        ]
+        found = measured_losses(self.run, model) if losses else {}
+        return Trial(held, seen, found, tuple(asked), self.held, tuple(drawn[0]))
 
 
 def drawings(maker: Maker, rows: Rows, seed: int) -> list[Image.Image]:

@@ -15,7 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from measures import Looker, Measured, imagined, pictures
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.study.measures import Looker, Measured, imagined, pictures
 
 BASE: dict[str, dict[str, Any]] = {
     "decoder": {"heads": 2, "head_width": 64, "layers": 6, "patch_px": 8, "tokens": 8},
@@ -99,7 +102,7 @@ def study(dataset: Path, out: Path, images: int) -> None:
         folder, seconds = train(arm, dataset, out, images)
         priors[arm.name] = folder
         keep(out, arm.name, {"seconds": seconds, **(done(out, arm.name) or imagined(folder))})
-    best = max(priors, key=lambda name: float((done(out, name) or {})["agreement"]["value"]))
+    best = max(priors, key=lambda name: _agreement(out, name))
     looker = Looker()
     for arm in DECODERS:
         if done(out, arm.name):
@@ -117,6 +120,11 @@ def study(dataset: Path, out: Path, images: int) -> None:
             {"seconds": seconds, "images": images, "prior": best, "measured": [vars(one) for one in found]},
         )
         print(arm.name, round(seconds), "s", *found, sep="\n  ", flush=True)
+
+
+def _agreement(out: Path, name: str) -> float:
+    found = done(out, name)
+    return float(found["agreement"]["value"]) if found else 0.0
 
 
 def done(out: Path, name: str) -> dict[str, Any] | None:
@@ -143,7 +151,9 @@ def table(out: Path) -> str:
               "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for arm in DECODERS:
         found = done(out, arm.name)
-        for one in found["measured"] if found else []:
+        if not found:
+            continue
+        for one in found["measured"]:
             lines.append(
                 f"| {arm.name} | {one['source']} | {one['guidance']:g} | {share(one['agreement'])} | {share(one['first_five'])} | "
                 f"{one['clip_own']:.3f} | {one['cmmd']:.2f} | {found['images'] / found['seconds']:.0f} |"
