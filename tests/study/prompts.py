@@ -18,16 +18,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.study.measures import Looker, Measured, imagined, pictures
+from tests.study.measures import Looker, imagined, pictures
 
 BASE: dict[str, dict[str, Any]] = {
-    "decoder": {"heads": 2, "head_width": 64, "layers": 6, "patch_px": 8, "tokens": 8},
-    "optim": {"batch": 32, "lr": 1e-3, "warmup_steps": 100, "ema_decay": 0.998},
+    "decoder": {"heads": 2, "head_width": 64, "layers": 3, "patch_px": 4, "tokens": 8},
+    "optim": {"batch": 16, "lr": 1e-3, "warmup_steps": 200, "ema_decay": 0.998},
     "data": {"resolution_px": 32, "validation_frac": 0.1},
     "run": {"device": "cpu", "checkpoint_steps": 100_000, "validate_steps": 250, "sample_steps": 100_000},
 }
 PRIOR: dict[str, dict[str, Any]] = {
-    "optim": {"batch": 128, "lr": 5e-4, "warmup_steps": 100, "ema_decay": 0.99, "steps": 600},
+    "optim": {"batch": 32, "lr": 1e-3, "warmup_steps": 100, "ema_decay": 0.99, "steps": 800},
     "data": {"resolution_px": 32, "validation_frac": 0.1},
     "run": {"device": "cpu", "checkpoint_steps": 100_000, "validate_steps": 100, "sample_steps": 100_000},
 }
@@ -55,15 +55,18 @@ PRIORS = (
     Arm("prior, condition noise 0.6", {"objective": {"condition_noise": 0.6}}, "prior"),
 )
 DECODERS = (
-    Arm("base: 8 tokens, patch 8, width 128, 6 layers, noise 0.1"),
+    Arm("base: 8 tokens, patch 4, width 128, 3 layers, noise 0.1"),
     Arm("1 token", {"decoder": {"tokens": 1}}),
-    Arm("4 tokens", {"decoder": {"tokens": 4}}),
-    Arm("patch 4", {"decoder": {"patch_px": 4}}),
-    Arm("condition noise 0", {"objective": {"condition_noise": 0.0}}),
-    Arm("condition noise 0.3", {"objective": {"condition_noise": 0.3}}),
     Arm("text embedding, no prior", {"decoder": {"condition": "text"}}),
+    Arm("patch 8", {"decoder": {"patch_px": 8}}),
+    Arm("condition noise 0.5", {"objective": {"condition_noise": 0.5}}),
+    Arm("condition noise 0", {"objective": {"condition_noise": 0.0}}),
+    Arm("patch 8, width 256", {"decoder": {"patch_px": 8, "heads": 4}}),
+    Arm("batch 64", {"optim": {"batch": 64}}),
+    Arm("4 tokens", {"decoder": {"tokens": 4}}),
+    Arm("6 layers", {"decoder": {"layers": 6}}),
     Arm("width 192", {"decoder": {"heads": 3}}),
-    Arm("3 layers", {"decoder": {"layers": 3}}),
+    Arm("patch 2", {"decoder": {"patch_px": 2}}),
 )
 
 
@@ -101,25 +104,32 @@ def study(dataset: Path, out: Path, images: int) -> None:
     for arm in PRIORS:
         folder, seconds = train(arm, dataset, out, images)
         priors[arm.name] = folder
-        keep(out, arm.name, {"seconds": seconds, **(done(out, arm.name) or imagined(folder))})
+        keep(out, arm.name, done(out, arm.name) or {"seconds": seconds, **imagined(folder)})
     best = max(priors, key=lambda name: _agreement(out, name))
     looker = Looker()
     for arm in DECODERS:
         if done(out, arm.name):
             continue
         folder, seconds = train(arm, dataset, out, images)
-        text = arm.changed.get("decoder", {}).get("condition") == "text"
-        guidances = GUIDANCES if arm is DECODERS[0] else (SHIPPED,)
-        found: list[Measured] = []
-        for guidance in guidances:
-            found += [] if text else [pictures(folder, None, guidance, looker)]
-            found.append(pictures(folder, None if text else priors[best], guidance, looker))
-        keep(
-            out,
-            arm.name,
-            {"seconds": seconds, "images": images, "prior": best, "measured": [vars(one) for one in found]},
-        )
+        found = [pictures(folder, None, SHIPPED, looker)]
+        if arm is DECODERS[0]:
+            found.append(pictures(folder, priors[best], SHIPPED, looker))
+        result = {"seconds": seconds, "images": images, "prior": best, "measured": [vars(one) for one in found]}
+        keep(out, arm.name, {**result, "validation_loss": validation_loss(folder)})
         print(arm.name, round(seconds), "s", *found, sep="\n  ", flush=True)
+
+
+def guidances(run: Path, prior: Path, out: Path) -> None:
+    """Measure one run at several weights of the condition, from its pictures' own vectors and through a prior."""
+    looker = Looker()
+    found = [pictures(run, one, guidance, looker) for one in (None, prior) for guidance in GUIDANCES]
+    keep(out, "guidance", {"measured": [vars(one) for one in found]})
+
+
+def validation_loss(folder: Path) -> float:
+    """Return the last validation loss of a run."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return float([line["validation_loss"] for line in lines if "validation_loss" in line][-1])
 
 
 def _agreement(out: Path, name: str) -> float:
@@ -141,24 +151,38 @@ def keep(out: Path, name: str, result: Mapping[str, Any]) -> None:
 
 def table(out: Path) -> str:
     """Return the results as Markdown."""
-    lines = ["| prior (600 steps of 128) | imagined vectors find their text among 100 | cosine with the true picture's | s |",
-             "|---|---|---|---|"]  # fmt: skip
+    lines = ["| prior (800 steps of 32) | its vectors find their text among 100 | cosine with the real picture's |",
+             "|---|---|---|"]  # fmt: skip
     for arm in PRIORS:
         found = done(out, arm.name)
         if found:
-            lines.append(f"| {arm.name} | {share(found['agreement'])} | {found['cos']:.3f} | {found['seconds']:.0f} |")
-    lines += ["", "| decoder | drawn from | guidance | prompts retrieved among 100 | among the first 5 | CLIP score | CMMD | images/s |",
-              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+            lines.append(f"| {arm.name} | {share(found['agreement'])} | {number(found['cos'])} |")
+    lines += ["", "| decoder | drawn from | cosine with the real picture | found among 100 | among the first 5 | CMMD | "
+              "validation loss | images/s |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for arm in DECODERS:
         found = done(out, arm.name)
         if not found:
             continue
-        for one in found["measured"]:
-            lines.append(
-                f"| {arm.name} | {one['source']} | {one['guidance']:g} | {share(one['agreement'])} | {share(one['first_five'])} | "
-                f"{one['clip_own']:.3f} | {one['cmmd']:.2f} | {found['images'] / found['seconds']:.0f} |"
-            )
+        rate = f"{found['images'] / found['seconds']:.0f}"
+        lines += [
+            f"| {arm.name} | {_measured(one)} | {found['validation_loss']:.3f} | {rate} |" for one in found["measured"]
+        ]
+    swept = done(out, "guidance")
+    if swept:
+        lines += ["", "| guidance | drawn from | cosine with the real picture | found among 100 | among the first 5 | CMMD |",
+                  "|---|---|---|---|---|---|"]  # fmt: skip
+        lines += [f"| {one['guidance']:g} | {_measured(one)} |" for one in swept["measured"]]
     return "\n".join(lines) + "\n"
+
+
+def _measured(one: Mapping[str, Any]) -> str:
+    cells = (number(one["likeness"]), share(one["agreement"]), share(one["first_five"]), f"{one['cmmd']:.2f}")
+    return " | ".join((one["source"], *cells))
+
+
+def number(one: Mapping[str, Any]) -> str:
+    """Return an estimate with its interval."""
+    return f"{one['value']:.3f} ± {one['high'] - one['value']:.3f}"
 
 
 def share(one: Mapping[str, Any]) -> str:
@@ -170,10 +194,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--images", type=int, default=40_000, help="Pictures that every decoder sees")
+    parser.add_argument("--images", type=int, default=24_000, help="Pictures that every decoder sees")
+    parser.add_argument(
+        "--guidance", type=Path, nargs=2, metavar=("RUN", "PRIOR"), help="Only measure these at several weights"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     np.seterr(all="raise", under="ignore")
-    study(given.dataset, given.out, given.images)
+    if given.guidance:
+        guidances(*given.guidance, given.out)
+    else:
+        study(given.dataset, given.out, given.images)
     (given.out / "study.md").write_text(table(given.out))
     print(table(given.out))

@@ -78,10 +78,16 @@ def test_the_same_trial_gives_the_same_numbers(runs: tuple[Run, Run]) -> None:
     assert other["validation_loss"] == once["validation_loss"]
 
 
-def test_the_decoder_alone_draws_the_pictures_own_vectors(runs: tuple[Run, Run]) -> None:
-    kept = told(runs[0].folder, "--prompts", "12", code=1)
+def test_the_decoder_alone_draws_the_pictures_own_vectors_at_every_checkpoint(runs: tuple[Run, Run]) -> None:
+    folder = runs[0].folder
+    kept = told(folder, "--prompts", "12", "--curve", code=1)
     assert kept["prior"] is None
-    assert "own vectors, without a prior" in card(facts_of(runs[0], None), "shapes", runs[0].folder)
+    assert "own vectors, without a prior" in card(facts_of(runs[0], None), "shapes", folder)
+    curve = json.loads((folder / "quality-curve.json").read_text())
+    assert [one["step"] for one in curve] == [4, 8]
+    assert curve[0]["images_seen"] < curve[1]["images_seen"] == kept["images_seen"]
+    assert curve[1]["held"] == kept["held"] != curve[0]["held"]
+    assert Xml.fromstring((folder / "quality-curve.svg").read_bytes()).tag.endswith("svg")
 
 
 def test_a_prior_is_no_decoder_and_a_run_without_held_out_rows_is_not_measured(
