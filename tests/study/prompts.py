@@ -22,7 +22,7 @@ from tests.study.measures import Looker, imagined, pictures
 
 BASE: dict[str, dict[str, Any]] = {
     "decoder": {"heads": 2, "head_width": 64, "layers": 3, "patch_px": 4, "tokens": 8},
-    "optim": {"batch": 16, "lr": 1e-3, "warmup_steps": 200, "ema_decay": 0.998},
+    "optim": {"batch": 16, "lr": 1e-3, "warmup_steps": 200, "cooldown_frac": 0.0, "ema_decay": 0.998},
     "data": {"resolution_px": 32, "validation_frac": 0.1},
     "run": {"device": "cpu", "checkpoint_steps": 100_000, "validate_steps": 250, "sample_steps": 100_000},
 }
@@ -202,7 +202,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     np.seterr(all="raise", under="ignore")
     if given.guidance:
-        guidances(*given.guidance, given.out)
+        guidances(given.guidance[0], given.guidance[1], given.out)
     else:
         study(given.dataset, given.out, given.images)
     (given.out / "study.md").write_text(table(given.out))
