@@ -116,8 +116,9 @@ class Loop:
             piece = part(batch, slice(at, at + micro)).to(device)
             draws = Draws(self.run.config.data.seed, piece.slot.tolist())
             last = at + micro >= size
-            with nullcontext() if last or self.world.size == 1 else self.module.no_sync():  # type: ignore[operator]
-                with self.autocast, plain_attention(device):
+            unsynced = nullcontext() if last or self.world.size == 1 else self.module.no_sync()  # type: ignore[operator]
+            with unsynced, plain_attention(device):  # backwards too: recompute asks for attention again there
+                with self.autocast:
                     found = self.task.losses(self.module, piece, draws)
                 mine = torch.where(piece.weight > 0, found * piece.weight, 0.0)
                 (mine.sum() * (self.world.size / config.batch)).backward()  # type: ignore[no-untyped-call]
