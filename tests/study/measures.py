@@ -38,7 +38,8 @@ class Measured:
     agreement: dict[str, Any] = field(default_factory=dict)
     first_five: dict[str, Any] = field(default_factory=dict)
     likeness: dict[str, Any] = field(default_factory=dict)
-    """Cosine with the real picture of the same row; with another row's it is about 0.04."""
+    """Cosine with the real picture of the same row; `others` with another row's."""
+    others: float = 0.0
     cmmd: float = 0.0
 
 
@@ -58,7 +59,7 @@ def pictures(folder: Path, prior: Path | None, guidance: float, looker: Looker) 
     return Measured(
         "text" if text else "prior" if prior else "picture's own vector", guidance,
         retrieved(made, rows.text, pool=pool).told(), retrieved(made, rows.text, pool=pool, at=5).told(),
-        _cosines(made, looker.real), cmmd(made, looker.real).value,
+        _cosines(made, looker.real), float((made * np.roll(looker.real, 1, 0)).sum(1).mean()), cmmd(made, looker.real).value,
     )  # fmt: skip
 
 

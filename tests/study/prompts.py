@@ -157,8 +157,8 @@ def table(out: Path) -> str:
         found = done(out, arm.name)
         if found:
             lines.append(f"| {arm.name} | {share(found['agreement'])} | {number(found['cos'])} |")
-    lines += ["", "| decoder | drawn from | cosine with the real picture | found among 100 | among the first 5 | CMMD | "
-              "validation loss | images/s |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines += ["", "| decoder | drawn from | cosine with the real picture | with another | found among 100 | among the first 5 | CMMD | "
+              "validation loss | images/s |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for arm in DECODERS:
         found = done(out, arm.name)
         if not found:
@@ -169,14 +169,20 @@ def table(out: Path) -> str:
         ]
     swept = done(out, "guidance")
     if swept:
-        lines += ["", "| guidance | drawn from | cosine with the real picture | found among 100 | among the first 5 | CMMD |",
-                  "|---|---|---|---|---|---|"]  # fmt: skip
+        lines += ["", "| guidance | drawn from | cosine with the real picture | with another | found among 100 | among the first 5 | CMMD |",
+                  "|---|---|---|---|---|---|---|"]  # fmt: skip
         lines += [f"| {one['guidance']:g} | {_measured(one)} |" for one in swept["measured"]]
     return "\n".join(lines) + "\n"
 
 
 def _measured(one: Mapping[str, Any]) -> str:
-    cells = (number(one["likeness"]), share(one["agreement"]), share(one["first_five"]), f"{one['cmmd']:.2f}")
+    cells = (
+        number(one["likeness"]),
+        f"{one['others']:.3f}" if "others" in one else "",
+        share(one["agreement"]),
+        share(one["first_five"]),
+        f"{one['cmmd']:.2f}",
+    )
     return " | ".join((one["source"], *cells))
 
 
