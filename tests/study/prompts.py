@@ -169,7 +169,7 @@ def table(out: Path) -> str:
         ]
     swept = done(out, "guidance")
     if swept:
-        lines += ["", "| guidance | drawn from | cosine with the real picture | with another | found among 100 | among the first 5 | CMMD |",
+        lines += ["", "| guidance | drawn from | cosine with the real picture | with another | found among 100 | of the first 5 | CMMD |",
                   "|---|---|---|---|---|---|---|"]  # fmt: skip
         lines += [f"| {one['guidance']:g} | {_measured(one)} |" for one in swept["measured"]]
     return "\n".join(lines) + "\n"
