@@ -72,9 +72,18 @@ def _quality(run: Path) -> list[tuple[str, str]]:
         found = json.loads((run / "quality.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return [("quality", "not measured; `tamis train quality` does")]
-    reached = f"({found['pictures']} pictures; real pictures {found['agreement_real']:.1%}, chance 1 %)"
+    held, sampler = found["held"], found["sampler"]
+    share, real = held["agreement"], held["agreement_real"]
+    reached = (
+        f"95 % interval {share['low']:.1%} to {share['high']:.1%}, {share['n']} held-out captions; real pictures "
+        f"{real['value']:.1%}, chance {share['chance']:.1%}"
+    )
+    drawn = "prompts" if found["prior"] else "pictures' own vectors, without a prior"
     return [
-        ("prompts retrieved among 100", f"{found['agreement']:.1%} {reached}"),
-        ("KID", f"{found['kid']:.4f} (real against real {found['kid_floor']:.4f})"),
-        ("CMMD", f"{found['cmmd']:.3f} (real against real {found['cmmd_floor']:.3f})"),
+        (f"prompts retrieved among {found['among']}", f"{share['value']:.1%} ({reached})"),
+        ("CLIP score", f"{held['clip_own']['value']:.3f} (real pictures {held['clip_real']['value']:.3f})"),
+        ("KID", f"{held['kid']['value']:.4f} (real against real {held['kid_floor']['value']:.4f})"),
+        ("CMMD", f"{held['cmmd']['value']:.3f} (real against real {held['cmmd_floor']['value']:.3f})"),
+        ("measured at", f"step {found['step']:,}, drawn from {drawn}; {sampler['solver']}, {sampler['steps']} steps, "
+         f"guidance {sampler['guidance']:g}"),
     ]  # fmt: skip

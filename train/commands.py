@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.commands.options import Dataset, Json
+from train import commands_quality
 
 if TYPE_CHECKING:
     from train.presets import Kind
@@ -234,3 +235,6 @@ def presets(as_json: Json = False) -> None:
     print(
         f"\nGPU hours: an A100 at {UTILISATION_FRAC:.0%} of {PEAK_FLOPS / 1e12:.0f} TFLOP/s, with 768-d embeddings; `tiny` needs none"
     )
+
+
+commands_quality.mount(app)

@@ -26,7 +26,7 @@ from train.progress import Progress
 from train.run import Run
 from train.tasks import Task
 from train.validation import Validation
-from train.world import World, half
+from train.world import World, half, plain_attention
 
 Sampler = Callable[[Task, Path, int], dict[str, float]]
 """Called with averaged weights, the run's folder and the step; draws samples and returns what it measured on them."""
@@ -112,7 +112,8 @@ class Loop:
         config, device = self.run.config.optim, self.world.device
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(config, batch.step)
-        each = self.gradient.add(self.task, self.module, batch)
+        with plain_attention(device):  # backwards too: recompute asks for attention again there
+            each = self.gradient.add(self.task, self.module, batch)
         norm = nn.utils.clip_grad_norm_(trained(self.task.module), config.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

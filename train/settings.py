@@ -22,7 +22,11 @@ class DecoderConfig(Section):
     heads: int = Field(4, ge=1, description="Attention heads; of a U-Net, at its lowest resolution")
     head_width: int = Field(32, ge=4, description="Channels of a head; heads × head_width is the transformer's width")
     layers: int = Field(6, ge=1, description="Blocks of the transformer, or layers a block of the U-Net")
-    patch_px: int = Field(4, ge=1, description="Side of a patch, in pixels or latent cells")
+    patch_px: int = Field(
+        4,
+        ge=1,
+        description="Side of a patch, in pixels or latent cells; channels × its square should not exceed the width",
+    )
     channels: list[int] = Field([32, 64, 128], min_length=1, description="Channels of the U-Net's levels")
     condition: Literal["image", "text", "both"] = Field(
         "image", description="Stored CLIP embedding that says what to draw"

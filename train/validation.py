@@ -1,5 +1,6 @@
 """Losses that can be compared from step to step: on fixed rows with fixed times and noise, by the averaged weights."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,6 +8,7 @@ import torch
 
 from train.data import Batches
 from train.draws import Draws
+from train.estimates import Estimate
 from train.order import Order, key
 from train.run import Run
 from train.sources import source
@@ -40,19 +42,25 @@ class Validation:
             sources[name] = source(run, rows, order, world, plain=True)
         return cls(task, world, sources)
 
-    @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Return the mean losses by name, over all processes."""
+        return {name: found.value for name, found in self.estimates().items()}
+
+    @torch.no_grad()
+    def estimates(self) -> dict[str, Estimate]:
+        """Return the mean losses by name with their errors over the rows, over all processes."""
         found = {}
         for name, batches in self.sources.items():
-            sums = torch.zeros(2, dtype=torch.float64, device=self.world.device)
+            sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
             size = batches.order.batch
             for step in range(min(batches.order.batches, -(-ROWS // size))):
                 batch = batches[step]
                 draws = Draws(batches.order.seed, batch.slot.tolist())
                 losses = self.task.losses(self.task.module, batch.to(self.world.device), draws, plain=True)
-                sums += torch.stack([(losses * batch.weight.to(losses)).sum(), batch.weight.sum().to(losses)]).double()
-            total, weight = self.world.sum(sums).tolist()
-            if weight:
-                found[name] = total / weight
+                mine = losses.double()[(batch.weight > 0).to(losses.device)]
+                sums += torch.stack([mine.sum(), mine.square().sum(), mine.new_tensor(len(mine))])
+            total, squares, rows = self.world.sum(sums).tolist()
+            if rows:
+                spread = max(0.0, squares - total * total / rows) / max(1.0, rows - 1)
+                found[name] = Estimate(total / rows, math.sqrt(spread / rows), int(rows))
         return found
