@@ -39,7 +39,9 @@ class Opened:
         self.store, self.snapshot = store, snapshot
         record = read_record(store, snapshot)
         if record is None:
-            raise InputError(f"{store.root}: snapshot {snapshot.folder} has no index; run `tamis index sync`")
+            raise InputError(
+                f"{store.root}: snapshot {snapshot.folder} has no index; run `tamis index sync {store.root}`"
+            )
         self.record = record
         base = folder(snapshot)
         self._files = Files(store)

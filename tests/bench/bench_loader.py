@@ -70,7 +70,7 @@ def peer_python() -> Path:
 def run(command: list[str]) -> dict[str, float]:
     """Run one measurement in a process of its own, one thread a process."""
     threads = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=threads)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=threads)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -119,7 +119,9 @@ def _say(middle: dict[str, float], measure: str, unit: str, way: str, said: str)
     peers = {name: middle[f"{name} {way}"] for name in ("webdataset", "streaming")}
     best = max(peers, key=lambda name: peers[name])
     mine, theirs = middle["ours"], peers[best]
-    row = {"claim": f"batches of {BATCH} at {SIDE_PX} px, {WORKERS} workers (webdataset, streaming; {said}; better: {best})"}
+    row = {
+        "claim": f"batches of {BATCH} at {SIDE_PX} px, {WORKERS} workers (webdataset, streaming; {said}; better: {best})"
+    }
     aim = "≥ 1.2×" if (way, measure) == ("plain", "images_per_s") else ""
     row |= {"unit": unit, "ours": mine, "peer": theirs, "ratio": mine / theirs, "aim": aim, "peers": peers}  # type: ignore[dict-item]
     print(json.dumps(row), flush=True)

@@ -77,7 +77,10 @@ def main() -> None:
     seconds = [one["s"] for one in found]
     row = {"claim": f"first batch after a restart, {shards * ROWS:,} rows, median of {ROUNDS}", "unit": "s"}
     row |= {"ours": round(statistics.median(seconds), 3), "peer": None, "ratio": None, "aim": "< 2"}  # type: ignore[dict-item]
-    row |= {"slowest_s": round(max(seconds), 3), "import_s": round(statistics.median(one["import_s"] for one in found), 2)}  # type: ignore[dict-item]
+    row |= {
+        "slowest_s": round(max(seconds), 3),
+        "import_s": round(statistics.median(one["import_s"] for one in found), 2),
+    }  # type: ignore[dict-item]
     print(json.dumps(row), flush=True)
 
 

@@ -118,8 +118,16 @@ def main() -> None:
             ("accelerate", "diffusers' example loop by accelerate", "≥ 1.15×"),
             ("bare", "bare forward, backward and optimiser on one batch", "≥ 0.95"),
         ):
-            row = {"claim": f"training, preset tiny, batch 64, bf16 on a CPU ({said})", "unit": unit, "ours": middle["ours"]}
-            row |= {"peer": middle[name], "ratio": middle["ours"] / middle[name], "aim": aim if unit == "steps/s" else ""}  # type: ignore[dict-item]
+            row = {
+                "claim": f"training, preset tiny, batch 64, bf16 on a CPU ({said})",
+                "unit": unit,
+                "ours": middle["ours"],
+            }
+            row |= {
+                "peer": middle[name],
+                "ratio": middle["ours"] / middle[name],
+                "aim": aim if unit == "steps/s" else "",
+            }  # type: ignore[dict-item]
             print(json.dumps(row), flush=True)
 
 

@@ -49,7 +49,9 @@ def given(data: bytes) -> torch.Tensor:
     side = min(height, width)
     down, across, turn = torch.rand(3).tolist()
     top, left = round(down * (height - side)), round(across * (width - side))
-    cut: Any = cv2.resize(picture[top : top + side, left : left + side], (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+    cut: Any = cv2.resize(
+        picture[top : top + side, left : left + side], (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA
+    )
     return torch.from_numpy(np.ascontiguousarray((cut[:, ::-1] if turn < 0.5 else cut).transpose(2, 0, 1)))
 
 
