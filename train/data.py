@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.errors import ConfigError, InputError, InvariantError
+from pipeline.resize import Scratch
 from pipeline.rows import decode_stored
 from pipeline.store import Store
 from pipeline.tombstones import Watch
@@ -89,6 +90,10 @@ class Batches(Dataset[Batch]):
         return ShardReader(self.store, self.manifest)
 
     @cached_property
+    def _scratch(self) -> Scratch:
+        return Scratch()
+
+    @cached_property
     def _watch(self) -> Watch:
         return Watch(self.store, HIDDEN_EVERY_S)
 
@@ -146,7 +151,7 @@ class Batches(Dataset[Batch]):
                 gone.append(at)
                 continue
             across, down, turn = chances(self.order.seed, int(slot[at]), "crop", 3)
-            picture = fit(decode_stored(data), shape, across, down, self.mirror and turn < 0.5)
+            picture = fit(decode_stored(data), shape, across, down, self.mirror and turn < 0.5, self._scratch)
             pixels[at] = picture.transpose(2, 0, 1)
         return pixels, gone
 

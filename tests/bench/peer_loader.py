@@ -25,6 +25,10 @@ import torch
 from clock import cpu_seconds
 from torchvision import transforms
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from train.buckets import Bucket, fit
+
 SIDE_PX, WORKERS, WARM_UP = 256, 2, 6
 SHUFFLE = 1_000
 """Samples of webdataset's buffer, as in its README."""
@@ -43,16 +47,10 @@ def plain() -> Callable[[Any], torch.Tensor]:
 
 def given(data: bytes) -> torch.Tensor:
     """Return u8[3,H,W]: what ours does to a picture, with chances of torch's generator."""
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert picture is not None
-    height, width = picture.shape[:2]
-    side = min(height, width)
+    picture: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     down, across, turn = torch.rand(3).tolist()
-    top, left = round(down * (height - side)), round(across * (width - side))
-    cut: Any = cv2.resize(
-        picture[top : top + side, left : left + side], (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA
-    )
-    return torch.from_numpy(np.ascontiguousarray((cut[:, ::-1] if turn < 0.5 else cut).transpose(2, 0, 1)))
+    cut = fit(picture, Bucket(SIDE_PX, SIDE_PX), across, down, turn < 0.5)
+    return torch.from_numpy(np.ascontiguousarray(cut.transpose(2, 0, 1)))
 
 
 def webdataset(how: str, batch: int, tars: list[str]) -> Iterable[Any]:
@@ -116,7 +114,7 @@ def measured(found: Iterable[Any], batch: int, batches: int) -> dict[str, float]
         if at == WARM_UP:
             began, spent = time.perf_counter(), cpu_seconds()
         pixels = one[0] if isinstance(one, list | tuple) else one
-        pixels = pixels if pixels.dtype == torch.float32 else pixels.float() / 127.5 - 1
+        pixels = pixels if pixels.dtype == torch.float32 else pixels.float().div_(127.5).sub_(1)
         total += float(pixels[0, 0, 0, 0])
         assert pixels.shape == (batch, 3, SIDE_PX, SIDE_PX)
         if at == WARM_UP + batches:  # while the workers live: their time is gone with them
