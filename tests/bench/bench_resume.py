@@ -80,7 +80,7 @@ def main() -> None:
     row |= {
         "slowest_s": round(max(seconds), 3),
         "import_s": round(statistics.median(one["import_s"] for one in found), 2),
-    }  # type: ignore[dict-item]
+    }
     print(json.dumps(row), flush=True)
 
 

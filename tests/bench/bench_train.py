@@ -127,7 +127,7 @@ def main() -> None:
                 "peer": middle[name],
                 "ratio": middle["ours"] / middle[name],
                 "aim": aim if unit == "steps/s" else "",
-            }  # type: ignore[dict-item]
+            }
             print(json.dumps(row), flush=True)
 
 

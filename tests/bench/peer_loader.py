@@ -66,7 +66,7 @@ def webdataset(how: str, batch: int, tars: list[str]) -> Iterable[Any]:
 
 def streaming(how: str, batch: int, folder: str) -> Iterable[Any]:
     """Return batches, epoch after epoch, as its documentation makes them."""
-    from streaming import StreamingDataset
+    from streaming import StreamingDataset  # type: ignore[import-not-found]
     from torch.utils.data import DataLoader
 
     change = plain() if how == "plain" else given

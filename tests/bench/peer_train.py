@@ -63,11 +63,11 @@ def noised(clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
 
 def accelerated(run: Run, arrow: str, steps: int) -> Timed:
     """Train as their example does."""
-    from accelerate import Accelerator
+    from accelerate import Accelerator  # type: ignore[import-untyped]
     from datasets import load_from_disk
     from diffusers.optimization import get_scheduler
     from diffusers.training_utils import EMAModel
-    from tqdm.auto import tqdm
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     config, timed = run.config, Timed()
     accelerator = Accelerator(mixed_precision="bf16", gradient_accumulation_steps=1, cpu=True)
