@@ -17,7 +17,10 @@ def card(facts: Mapping[str, Any], name: str, run: Path | None = None) -> str:
         f'pipeline = DiffusionPipeline.from_pretrained("{name}", trust_remote_code=True)',
         'pictures = pipeline(["a red apple"], seeds=[7]).images' if prior else
         "pictures = pipeline(image_embeds=vectors, seeds=[7]).images  # f32[1,D], unit norm",
-        "```", "", "| fact | |", "|---|---|",
+        "```", "",
+        "A prompt needs open_clip and the encoder below: the folder `clip` of this model, where `tamis export --with-clip` made "
+        "it, or the name in open_clip. Without, give `text_embeds`." if prior else "",
+        "", "| fact | |", "|---|---|",
     ]  # fmt: skip
     clip = facts["clip"]
     rows = [

@@ -151,9 +151,10 @@ def after_erasure(
         return
     clean = found.clean or 0
     folder = out or run.with_name(f"{run.name}-after-{clean:09d}")
+    gone = "1 sample that is gone was seen" if found.rows == 1 else f"{found.rows:,} samples that are gone were seen"
     stained = [step for step in checkpoint.steps(old.folder) if step > found.first_step]
     print(
-        f"{found.rows:,} samples that are gone were seen, the first at step {found.first_step:,}; "
+        f"{gone}, first at step {found.first_step:,}; "
         + (f"goes on from the checkpoint of step {clean:,}" if clean else "no checkpoint is clean: begins anew")
         + f" in {folder}\nthese saw them, and stay until you remove them:"
     )

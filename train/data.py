@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.errors import ConfigError, InputError, InvariantError
+from pipeline.resize import Scratch
 from pipeline.rows import decode_stored
 from pipeline.store import Store
 from pipeline.tombstones import Watch
@@ -94,6 +95,10 @@ class Batches(Dataset[Batch]):
         return ShardReader(self.store, self.manifest)
 
     @cached_property
+    def _scratch(self) -> Scratch:
+        return Scratch()
+
+    @cached_property
     def _watch(self) -> Watch:
         return Watch(self.store, HIDDEN_EVERY_S)
 
@@ -156,7 +161,7 @@ class Batches(Dataset[Batch]):
 
     def _cut(self, picture: NDArray[np.uint8], shape: Bucket, seed: int, slot: int) -> NDArray[np.uint8]:
         across, down, turn = chances(seed, slot, "crop", 3)
-        return fit(picture, shape, across, down, self.mirror and turn < 0.5)
+        return fit(picture, shape, across, down, self.mirror and turn < 0.5, self._scratch)
 
     def _captions(
         self, shard: NDArray[np.int64], row: NDArray[np.int64], shown: NDArray[np.int64], uid: NDArray[np.bytes_]

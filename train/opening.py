@@ -42,6 +42,8 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
     decoder = models.load(weights_folder(run, step))
     if prior is not None:
         other = open_run(prior)
+        if other.facts.kind != "prior":
+            raise InputError(f"{prior} trains a {other.facts.kind}; --prior names the run of a prior")
         theirs = facts_of(other, None)
         if theirs["clip"].get("weights_sha256") != facts["clip"].get("weights_sha256"):
             raise InputError(f"{prior} learnt from another encoder ({theirs['clip'].get('model')}) than {folder}")
@@ -94,6 +96,7 @@ def _exported(folder: Path, device: torch.device) -> Model:
         facts = json.loads((folder / "tamis.json").read_text())
     except (FileNotFoundError, ValueError) as error:
         raise InputError(f"{folder}: not a folder of `tamis export` (tamis.json: {error})") from error
+    diffusers.utils.logging.disable_progress_bar()
     # our own code from our own folder, which the user named
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, trust_remote_code=True).to(device)
     return Model(pipeline, facts, _spec(facts))

@@ -71,7 +71,7 @@ class DecoderTask:
 
     def clean(self, batch: Batch, draws: Draws) -> torch.Tensor:
         """Return the pictures in [-1,1], or their latents."""
-        pixels = batch.pixels.float() / 127.5 - 1
+        pixels = batch.pixels.float().div_(127.5).sub_(1)  # in place: fresh memory for 64 pictures of 256 px costs more
         if self.latents is None:
             return pixels
         cell = self.latents.cell_px
