@@ -13,8 +13,7 @@ from index import kinds, segments
 from index.build import BUILDING, build
 from index.erase import erase
 from index.opened import Opened
-from index.record import IndexRecord, Options, read_record
-from index.writing import files_below
+from index.record import IndexRecord, Options, files_below, read_record
 from pipeline.engine import connect
 from pipeline.errors import FormatError, InputError
 from pipeline.snapshot import require_latest
