@@ -187,11 +187,11 @@ def looked(look: Look, pictures: Sequence[U8]) -> F32:
 
 def measured_losses(run: Run, model: Model) -> dict[str, Estimate]:
     """Return the losses of the model's weights on fixed held-out and training rows (`train.validation`)."""
-    device = next(model.pipeline.transformer.parameters()).device
+    alone = World(0, 1, next(model.pipeline.transformer.parameters()).device)
     plain = Batches(run.store, run.shown, run.order)
-    task = make_task(run, plain, device)
+    task = make_task(run, plain, alone)
     task.module.load_state_dict(_state(model))
-    return Validation.of(run, task, World(0, 1, device)).estimates()
+    return Validation.of(run, task, alone).estimates()
 
 
 def _state(model: Model) -> dict[str, torch.Tensor]:

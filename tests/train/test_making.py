@@ -107,7 +107,7 @@ def test_files_hold_their_facts_and_a_copy_of_a_training_row_is_named(pipeline: 
     path = making.write(made, tmp_path, 0, "png")
     told = facts_of(path)
     assert path.name == "00000-9.png"
-    assert (told["prompt"], told["seed"], told["solver"], told["model"]) == ("a <red> fruit", 9, "heun", {"run": "r1"})
+    assert (told["prompt"], told["seed"], told["solver"], told["model"]) == ("a <red> fruit", 9, "unipc", {"run": "r1"})
     stored = path.read_bytes()
     other = pictures.jpeg(64, 64)
     rows = [("aa" * 16, 0.99, other), ("bb" * 16, 0.95, stored)]
@@ -189,9 +189,9 @@ def test_the_card_says_what_is_known_and_that_the_rest_was_not_measured(tmp_path
     unit = np.eye(20, dtype=np.float32)
     quality = measure(Sample(unit, unit, unit), unit, unit).told()
     kept = {"held": quality, "among": 20, "prior": {"run": "p1"}, "step": 10}
-    kept["sampler"] = {"solver": "heun", "steps": 12, "guidance": 3.0}
+    kept["sampler"] = {"solver": "unipc", "steps": 12, "guidance": 3.0}
     (tmp_path / "quality.json").write_text(json.dumps(kept))
     told = card(FACTS, "emoji", tmp_path)
     assert "| prompts retrieved among 20 | 100.0% (95 % interval 83.9% to 100.0%, 20 held-out captions; real" in told
     assert "| KID | 0.0000 (real against real 0.0000) |" in told
-    assert "| measured at | step 10, drawn from prompts; heun, 12 steps, guidance 3 |" in told
+    assert "| measured at | step 10, drawn from prompts; unipc, 12 steps, guidance 3 |" in told

@@ -60,7 +60,7 @@ def test_a_model_that_learnt_nothing_is_measured_and_does_not_pass(
     assert kept["held"]["kid"]["low"] > kept["held"]["kid_floor"]["high"]
     assert kept["validation_loss"]["n"] == decoder.held.rows_shown
     assert kept["attributes"][0]["words"] == ["circle", "square", "triangle", "cross"]
-    assert kept["sampler"] == {"solver": "heun", "steps": 3, "guidance": Settings().guidance, "seed": 0}
+    assert kept["sampler"] == {"solver": "unipc", "steps": 3, "guidance": Settings().guidance, "seed": 0}
     assert kept == json.loads((decoder.folder / "quality.json").read_text())
     assert f"step {kept['step']:,}, drawn from prompts" in card(facts_of(decoder, None), "shapes", decoder.folder)
     root = Xml.fromstring((decoder.folder / "quality.svg").read_bytes())

@@ -137,7 +137,7 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
     @property
     def default_solver(self) -> str:
         """Return the solver that is taken when none is named."""
-        return "heun" if self.config.objective == "flow" else "ddim"
+        return "unipc" if self.config.objective == "flow" else "ddim"
 
     def _shape(self, height: int | None, width: int | None) -> tuple[int, int, int]:
         cells = self.transformer.config.sample_size

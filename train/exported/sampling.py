@@ -27,7 +27,7 @@ _TRAIN_STEPS = 1000
 class Sampling:
     """How pictures are made."""
 
-    solver: str = "heun"
+    solver: str = "unipc"
     steps: int = 12
     guidance: float = 3.0
     """1: what the condition says, above: away from what no condition says (Ho & Salimans 2022, arXiv 2207.12598)."""
