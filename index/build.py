@@ -27,7 +27,7 @@ from index.record import (
     read_record,
 )
 from index.vectors import Vectors
-from index.writing import Ids, put, remove_strangers, spread, write_facts, write_places
+from index.writing import Ids, put, remove_strangers, spread, whole, write_facts, write_places
 from pipeline.errors import InputError
 from pipeline.ids import stable_hash
 from pipeline.snapshot import Snapshot
@@ -44,18 +44,20 @@ _SEED = 5
 def build(
     store: Store, snapshot: Snapshot, options: Options | None = None, engine: "Engine | None" = None
 ) -> IndexRecord:
-    """Build and commit the index of a snapshot; one that is there with the same options is returned as it is.
+    """Build and commit the index of a snapshot; one that is there whole with the same options is returned as it is.
 
-    Errors: InputError where a snapshot is empty, or where the recall asked for cannot be had; nothing is published then.
+    Errors: InputError where a snapshot is empty, or where the memory or the recall asked for cannot be had; nothing is
+    published then.
     """
     keys = [entry.key for entry in snapshot.shards]
     done = read_record(store, snapshot)
-    if done is not None and list(done.shard_keys) == keys and options in (None, done.options):
+    same = done is not None and list(done.shard_keys) == keys and options in (None, done.options)
+    if done is not None and same and whole(store, folder(snapshot), done):
         return done
     if not keys:
         raise InputError(f"snapshot {snapshot.folder} of {store.root} is empty; nothing to index")
     options = options or (done.options if done is not None else Options())
-    digests = write_facts(store, snapshot, predecessor(store, snapshot), engine)
+    digests = write_facts(store, snapshot, predecessor(store, snapshot), engine, reread=True)
     ids = write_places(store, snapshot, digests)
     dimensions = width(store, snapshot)
     sides = {}
@@ -93,6 +95,15 @@ def kind_of(rows: int, dimensions: int, options: Options) -> kinds.Kind:
     return kinds.choose(rows, dimensions, options.memory_bytes // len(MODALITIES), options.recall_frac)
 
 
+def _fits(store: Store, kind: kinds.Kind, rows: int, options: Options) -> None:
+    needed = len(MODALITIES) * kind.memory_bytes
+    if needed > options.memory_bytes:
+        raise InputError(
+            f"{store.root}: {rows:,} pictures and texts cannot be searched in {options.memory_bytes / 1e6:,.0f} MB: the smallest "
+            f"kind, {kind.factory}, holds {needed / 1e6:,.1f} MB; nothing was published. Ask for --memory {-(-needed // 10**6)}MB"
+        )
+
+
 def _side(
     store: Store,
     snapshot: Snapshot,
@@ -105,6 +116,7 @@ def _side(
 ) -> Side:
     rows = sum(int(np.count_nonzero(one >= 0)) for one in ids)
     kind = kind_of(rows, dimensions, options)
+    _fits(store, kind, rows, options)
     name = f"{modality}/{snapshot.folder}-{stable_hash([kind.factory, list(kind.depth)], 8)}.faiss"
     with store.scratch() as scratch:
         draft = scratch / "index"

@@ -114,6 +114,7 @@ def _held(dataset: str) -> "Iterator[tuple[Store, Snapshot]]":
     store = Store.open_url(dataset)
     require_latest(store)  # explains where there is no data set, before a lock is made there
     with hold(store):
+        store.sweep()  # drafts of a command that was killed: they hold rows, which may be asked to go
         yield store, require_latest(store)
 
 

@@ -76,10 +76,12 @@ def _serve(
 
     from index.serve.app import create_app
     from index.serve.catalogue import Catalogue
+    from index.serve.office import one_registry_each
     from index.serve.server import listen, run
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     catalogue = Catalogue.open(datasets, checkpoints=checkpoints)
+    one_registry_each(catalogue.all(), settings.registry_url)
     listening = listen(settings)
     where = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{where}:{listening.getsockname()[1]}/"

@@ -16,8 +16,8 @@ from index.build import BUILDING
 from index.facts import Facts
 from index.mapped import Files
 from index.places import Places
-from index.record import PLACES, Erased, IndexRecord, Segment, facts_name, folder, read_record
-from index.writing import files_below
+from index.record import PLACES, Erased, IndexRecord, Segment, complete, facts_name, files_below, folder, read_record
+from pipeline.errors import FormatError
 from pipeline.ids import faiss_id
 from pipeline.pieces import of_stored
 from pipeline.snapshot import Snapshot, numbers, read
@@ -34,7 +34,7 @@ def erase(store: Store, uids: frozenset[bytes]) -> list[str]:
     """Erase uids from the index of every snapshot and return the names of the files that held some and were changed.
 
     Doing it again changes nothing and returns the same. What stays of the erased: centroids and codebooks that were learnt with
-    them. Indexes without a record or of an earlier version are removed whole; `tamis index sync` builds them anew.
+    them. Indexes without a record, damaged ones and those of an earlier version are removed whole; `tamis index sync` builds them anew.
     """
     keys = sorted(uid.hex() for uid in uids)
     with explained(f"erasing from the indexes of {store.root}"):
@@ -44,7 +44,7 @@ def erase(store: Store, uids: frozenset[bytes]) -> list[str]:
         if journal:  # what an erasure that was stopped had found before it changed anything
             _carry_out(store, indexes, journal)
             indexes = _indexes(store)
-        found = {base: held for base, (_, record) in indexes.items() if (held := _held(store, base, record, keys))}
+        found = _held_by_each(store, indexes, keys)
         if found:
             store.write(JOURNAL, json.dumps(found, sort_keys=True, indent=1).encode())
             _carry_out(store, indexes, found)
@@ -56,12 +56,38 @@ def _indexes(store: Store) -> dict[str, tuple[Snapshot, IndexRecord]]:
     found = {}
     for number in numbers(store):
         snapshot = read(store, number)
-        record = read_record(store, snapshot)
-        if record is not None:
+        try:
+            record = read_record(store, snapshot)
+        except FormatError:
+            record = None
+        if record is not None and complete(store, snapshot, record):
             found[folder(snapshot)] = (snapshot, record)
+        else:
+            _remove(store, folder(snapshot))
+    return found
+
+
+def _remove(store: Store, base: str) -> None:
+    """Remove an index, its record first, so that what is left after a stop is none."""
+    store.delete(f"{base}/index.json")
+    for name in files_below(store, base):
+        store.delete(name)
+
+
+def _held_by_each(
+    store: Store, indexes: dict[str, tuple[Snapshot, IndexRecord]], keys: Sequence[str]
+) -> dict[str, Held]:
+    """Return folder → which of its files hold which uids; an index that cannot be read cannot be searched and is removed."""
+    found = {}
+    for base, (_, record) in list(indexes.items()):
+        try:
+            held = _held(store, base, record, keys)
+        except FormatError:
+            _remove(store, base)
+            del indexes[base]
             continue
-        for name in files_below(store, folder(snapshot)):
-            store.delete(name)
+        if held:
+            found[base] = held
     return found
 
 
@@ -93,6 +119,8 @@ def _read_journal(store: Store) -> dict[str, Held]:
         found: dict[str, Held] = json.loads(store.read(JOURNAL))
     except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise FormatError(f"{store.uri(JOURNAL)}: not a journal; delete it and erase again ({error})") from error
     return found
 
 
@@ -100,6 +128,7 @@ def _carry_out(store: Store, indexes: Mapping[str, tuple[Snapshot, IndexRecord]]
     """Change every file, those that several snapshots share once, then write the records."""
     wanted: dict[tuple[str, str], list[str]] = defaultdict(list)  # (name, recorded digest) → folders
     gone: set[str] = set()
+    found = {base: _still(indexes[base][1], held) for base, held in found.items() if base in indexes}
     for base, held in sorted(found.items()):
         for name, uids in held.items():
             wanted[name, indexes[base][1].sha256[name] if name != PLACES else base].append(base)
@@ -118,6 +147,11 @@ def _carry_out(store: Store, indexes: Mapping[str, tuple[Snapshot, IndexRecord]]
     for base, held in sorted(found.items()):
         _record(store, base, indexes[base][1], held)
     store.delete(JOURNAL)
+
+
+def _still(record: IndexRecord, held: Held) -> Held:
+    """Leave out files that a build since the journal has replaced; it read shards that were erased already."""
+    return {name: uids for name, uids in held.items() if name in record.sha256}
 
 
 def _places(store: Store, base: str, ids: NDArray[np.int64]) -> None:

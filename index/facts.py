@@ -6,6 +6,7 @@ Measured (tests/bench/bench_facts.py): Arrow answers a hundred scattered ids in 
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,9 @@ from pipeline.pack import ERASED, shard_files
 from pipeline.store import Store
 
 Ids = NDArray[np.int64]
+MISPLACED: Final = (
+    "the index's table of places names rows that are not where it says; `tamis index build` makes it anew"
+)
 
 
 def of_sidecar(store: Store, folder: str, number: int) -> pa.Table:
@@ -64,7 +68,8 @@ class Facts:
             name = self._names[at]
             try:
                 found = pa.ipc.open_file(self._files.buffer(name)).get_batch(0)
-            except (pa.ArrowInvalid, FileNotFoundError) as error:
+                found.schema.field("id")
+            except (pa.ArrowException, KeyError, OSError) as error:
                 raise FormatError(f"{name}: {error}; `tamis index verify` tells more") from error
             self._batches[at] = found
         return found
@@ -78,19 +83,34 @@ class Facts:
         """Return the columns there are, `id` first."""
         return self.shard(0).schema if self._names else pa.schema([pa.field("id", pa.int64())])
 
-    def rows(self, places: NDArray[np.int32], columns: Sequence[str]) -> pa.Table:
-        """Return the rows at places i32[N,2], in their order."""
+    def rows(self, places: NDArray[np.int32], ids: Ids, columns: Sequence[str]) -> pa.Table:
+        """Return the rows at places i32[N,2], in their order; FormatError where one is not that of its id, so that a damaged
+        table of places never shows another row's facts. An erased row has no id and is nobody's.
+        """
         schema = pa.schema([self.schema.field(name) for name in columns])
         if len(places) == 0:
             return schema.empty_table()
-        narrow: dict[int, pa.RecordBatch] = {}
+        narrow: dict[int, tuple[pa.RecordBatch, Ids]] = {}
         pieces = []
-        for shard, row in places.tolist():
-            batch = narrow.get(shard)
-            if batch is None:
-                batch = narrow[shard] = self.shard(shard).select(list(columns))
+        for (shard, row), id_ in zip(places.tolist(), ids.tolist(), strict=True):
+            if shard not in narrow:
+                narrow[shard] = self._narrow(shard, columns), _ids(self.shard(shard))
+            batch, held = narrow[shard]
+            if not 0 <= row < len(held) or (held[row] != id_ and self.shard(shard)["id"][row].is_valid):
+                raise FormatError(MISPLACED)
             pieces.append(batch.slice(row, 1))  # no kernel call a shard: `take` costs five times as much
-        return pa.Table.from_batches(pieces).combine_chunks()
+        try:
+            return pa.Table.from_batches(pieces, schema).combine_chunks()
+        except pa.ArrowException as error:
+            raise FormatError(f"{self._names[0]} and others: {error}; `tamis index verify` tells more") from error
+
+    def _narrow(self, at: int, columns: Sequence[str]) -> pa.RecordBatch:
+        if not 0 <= at < len(self._names):
+            raise FormatError(MISPLACED)
+        try:
+            return self.shard(at).select(list(columns))
+        except KeyError as error:
+            raise FormatError(f"{self._names[at]}: no column {error}; `tamis index verify` tells more") from error
 
     def ids(self) -> list[Ids]:
         """Return the ids of each shard's rows; -1 where the row is erased."""
@@ -104,3 +124,11 @@ class Facts:
             mask = satisfied(batch, where) & pc.is_valid(batch["id"]).to_numpy(zero_copy_only=False)
             found.append(batch["id"].filter(pa.array(mask)).to_numpy())
         return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+
+def _ids(batch: pa.RecordBatch) -> Ids:
+    """Return the ids as they lie in memory, anything where they are null."""
+    column = batch["id"]
+    values = column.buffers()[1]
+    found: Ids = np.frombuffer(values, np.int64)[column.offset : column.offset + len(column)]
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.erasure.blank import array_layout
+from pipeline.erasure.blank import array_shape
 from pipeline.errors import FormatError
 from pipeline.store import Store
 
@@ -61,11 +61,11 @@ class Files:
         damaged = f"{self._store.uri(name)}: not an array that is whole; `tamis verify` tells more"
         try:
             with pa.BufferReader(self.buffer(name)) as handle:
-                begin, _ = array_layout(handle)
+                begin, width, rows = array_shape(handle)
         except FormatError as error:
             raise FormatError(damaged) from error
         held = np.frombuffer(self.buffer(name), np.uint8)[begin:]
-        if len(held) % np.dtype(dtype).itemsize:
+        if len(held) != rows * width or len(held) % np.dtype(dtype).itemsize:
             raise FormatError(damaged)
         return held.view(dtype)
 

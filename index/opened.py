@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from index.chosen import Chosen
 from index.conditions import Condition
 from index.facts import Facts
 from index.mapped import Files
@@ -19,9 +20,9 @@ from index.places import Places
 from index.query import Modality
 from index.ranking import Found as Found
 from index.ranking import Ranking
-from index.record import facts_name, folder, read_record
+from index.record import facts_name, folder, read_record, require_record
 from index.vectors import Vectors
-from pipeline.errors import FormatError, InputError, InvariantError
+from pipeline.errors import FormatError, InvariantError
 from pipeline.ids import faiss_id
 from pipeline.pack import read_members, shard_files
 from pipeline.snapshot import Snapshot
@@ -37,12 +38,7 @@ class Opened:
 
     def __init__(self, store: Store, snapshot: Snapshot) -> None:
         self.store, self.snapshot = store, snapshot
-        record = read_record(store, snapshot)
-        if record is None:
-            raise InputError(
-                f"{store.root}: snapshot {snapshot.folder} has no index; run `tamis index sync {store.root}`"
-            )
-        self.record = record
+        self.record = record = require_record(store, snapshot)
         base = folder(snapshot)
         self._files = Files(store)
         try:
@@ -71,11 +67,13 @@ class Opened:
         """Tell whether what is open is still what is stored; an erasure changes files under an opened index."""
         return read_record(self.store, self.snapshot) == self.record
 
-    def near(self, vectors: F32, k: int, *, modality: Modality = "image", among: Ids | None = None) -> list[Found]:
-        """Return for each vector f32[Q,D] of unit norm its at most k nearest, among the given sorted ids where there are any."""
-        if among is not None:
-            among = among[self.having(among)]
+    def near(self, vectors: F32, k: int, *, modality: Modality = "image", among: Chosen | None = None) -> list[Found]:
+        """Return for each vector f32[Q,D] of unit norm its at most k nearest, among chosen ids where there are any."""
         return self._rankings[modality].near(vectors, k, among)
+
+    def chosen(self, ids: Ids) -> Chosen:
+        """Return sorted ids as `near` takes them, those that the snapshot holds; worth keeping for the next search."""
+        return Chosen(ids[self.having(ids)], self._places.ids)
 
     def with_effort(self, modality: Modality, nprobe: int, depth: int) -> Ranking:
         """Return what answers for a modality, with other lists and proposals than were published; closed with this index."""
@@ -92,7 +90,7 @@ class Opened:
         """
         at = self._at(ids)
         wanted = list(columns) if columns is not None else [*self._facts.schema.names, "shard"]
-        table = self._facts.rows(at, [name for name in wanted if name not in _OWN])
+        table = self._facts.rows(at, np.asarray(ids, np.int64), [name for name in wanted if name not in _OWN])
         own = {"id": pa.array(np.asarray(ids, np.int64)), "shard": pa.array(at[:, 0])}
         for number, name in enumerate(wanted):
             if name in _OWN:

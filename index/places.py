@@ -38,9 +38,13 @@ class Places:
     @classmethod
     def read(cls, files: Files, base: str) -> "Places":
         """Map the file of an index folder; FormatError when it is cut off."""
-        flat = files.values(f"{base}/{PLACES}", np.int64)
+        damaged = f"{base}/{PLACES}: not an array that is whole; `tamis index build` makes it anew"
+        try:
+            flat = files.values(f"{base}/{PLACES}", np.int64)
+        except FormatError as error:
+            raise FormatError(damaged) from error
         if len(flat) % 2:
-            raise FormatError(f"{base}/{PLACES}: is cut off; `tamis index build` makes it anew")
+            raise FormatError(damaged)
         values = flat.reshape(2, -1)
         return cls(values[0], values[1].view(np.int32).reshape(-1, 2)[:, ::-1])
 

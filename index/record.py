@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from index.query import Modality
-from pipeline.errors import FormatError
+from pipeline.errors import FormatError, InputError
 from pipeline.snapshot import Snapshot, numbers, read
 from pipeline.store import Store
 
@@ -146,6 +146,14 @@ def read_record(store: Store, snapshot: Snapshot) -> IndexRecord | None:
     return None if is_old(data) else parse(data, store.uri(name))
 
 
+def require_record(store: Store, snapshot: Snapshot) -> IndexRecord:
+    """Return the committed record of a snapshot's index; InputError where there is none."""
+    record = read_record(store, snapshot)
+    if record is None:
+        raise InputError(f"{store.root}: snapshot {snapshot.folder} has no index; run `tamis index sync {store.root}`")
+    return record
+
+
 def is_old(data: bytes) -> bool:
     """Tell whether a record was written by a version whose files are laid out otherwise."""
     try:
@@ -154,13 +162,24 @@ def is_old(data: bytes) -> bool:
         return False
 
 
+def files_below(store: Store, base: str) -> list[str]:
+    """Return the names of all files of an index folder, those of its folders too."""
+    return [name for place in (base, *store.folders(base)) for name in store.names(place)]
+
+
+def complete(store: Store, snapshot: Snapshot, record: IndexRecord) -> bool:
+    """Tell whether every file that a record names is there; their bytes are not read."""
+    base = folder(snapshot)
+    return {f"{base}/{name}" for name in record.sha256} <= set(files_below(store, base))
+
+
 def predecessor(store: Store, snapshot: Snapshot) -> tuple[Snapshot, IndexRecord] | None:
-    """Return the newest earlier snapshot that has an index, and its record."""
+    """Return the newest earlier snapshot that has an index without missing files, and its record."""
     for number in reversed(numbers(store)):
         if number < snapshot.number:
             before = read(store, number)
             record = read_record(store, before)
-            if record is not None:
+            if record is not None and complete(store, before, record):
                 return before, record
     return None
 

@@ -100,8 +100,12 @@ def write_block(index: Any, path: Path) -> None:
 
 def read(path: Path) -> Any:
     """Open an index file, its lists mapped where the kind allows; FormatError when it is damaged."""
+    return _read(path, faiss.IO_FLAG_MMAP)
+
+
+def _read(path: Path, flags: int) -> Any:
     try:
-        index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+        index: Any = faiss.read_index(str(path), flags)
     except (RuntimeError, MemoryError) as error:
         raise FormatError(
             f"{path}: not an index that FAISS reads; `tamis index build` makes it anew ({error})"
@@ -111,8 +115,7 @@ def read(path: Path) -> Any:
 
 def read_whole(path: Path) -> Any:
     """Read an index file into memory, to be added to."""
-    index: Any = faiss.read_index(str(path))
-    return index
+    return _read(path, 0)
 
 
 def emptied(path: Path) -> Any:
@@ -191,7 +194,10 @@ def parameters(index: Any, nprobe: int, chosen: Any = None, wiped: bool = False)
 
 def search(index: Any, vectors: F32, k: int, how: Any) -> Ids:
     """Return for each vector f32[Q,D] the ids i64[Q,K] that are proposed, -1 where there are fewer; `how` is of `parameters`."""
-    _, ids = index.search(vectors, k, params=how)
+    try:
+        _, ids = index.search(vectors, k, params=how)
+    except RuntimeError as error:
+        raise FormatError(f"an index that FAISS cannot search; `tamis index build` makes it anew ({error})") from error
     found: Ids = ids
     return found
 

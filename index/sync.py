@@ -12,7 +12,18 @@ from index.build import build, fill, kind_of, width
 from index.mapped import Files
 from index.places import Places
 from index.query import Modality
-from index.record import MODALITIES, IndexRecord, Options, Segment, Side, commit, folder, predecessor, read_record
+from index.record import (
+    MODALITIES,
+    IndexRecord,
+    Options,
+    Segment,
+    Side,
+    commit,
+    complete,
+    folder,
+    predecessor,
+    read_record,
+)
 from index.vectors import Vectors
 from index.writing import Ids, carry, put, remove_strangers, write_facts, write_places
 from pipeline.snapshot import Snapshot
@@ -42,7 +53,7 @@ def sync(
         and list(done.shard_keys) == [entry.key for entry in snapshot.shards]
         and options in (None, done.options)
     ):
-        return done
+        return done if complete(store, snapshot, done) else build(store, snapshot, options, engine)
     before = predecessor(store, snapshot)
     if before is None or not snapshot.shards:
         return build(store, snapshot, options, engine)

@@ -48,7 +48,8 @@ def _vector(opened: Opened, encoder: Encoder, hidden: Hidden, term: Term, known:
         return _stored(opened, hidden, _of_uid(opened, term.uid), f"the uid {term.uid}")
     if term.embedding is None:
         raise InputError("a term of the query is empty; give text, picture, url, uid or embedding")
-    vector = np.asarray(term.embedding, np.float32)
+    with np.errstate(over="ignore"):  # infinities are told of later, with the sum of the terms
+        vector = np.asarray(term.embedding, np.float32)
     if vector.shape != (opened.record.dimensions,):
         raise InputError(
             f"the embedding has {vector.size} numbers; those of this data set have {opened.record.dimensions}"

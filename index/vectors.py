@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.facts import MISPLACED
 from index.mapped import Files
 from index.query import Modality
 from pipeline.errors import FormatError
@@ -70,7 +71,13 @@ class Vectors:
         return floats(self.halves(modality, places))
 
     def halves(self, modality: Modality, places: NDArray[np.int32]) -> NDArray[np.float16]:
-        """Return the vectors as they are stored, f16[N,D]."""
+        """Return the vectors as they are stored, f16[N,D]; FormatError where a place is none."""
+        try:
+            return self._halves(modality, places)
+        except (IndexError, ValueError) as error:
+            raise FormatError(MISPLACED) from error
+
+    def _halves(self, modality: Modality, places: NDArray[np.int32]) -> NDArray[np.float16]:
         if len(places) <= _ONE_BY_ONE:
             return self._joined(modality, places.tolist())
         out = np.empty((len(places), self._dimensions), np.float16)
@@ -89,7 +96,7 @@ class Vectors:
                 rows: Any = self.shard(modality, shard)
                 view = views[shard] = memoryview(rows).cast("B")
             pieces.append(view[row * width : (row + 1) * width])
-        return np.frombuffer(b"".join(pieces), np.float16).reshape(-1, self._dimensions)
+        return np.frombuffer(b"".join(pieces), np.float16).reshape(len(pieces), self._dimensions)
 
     def close(self) -> None:
         """Let go of the mappings."""

@@ -11,9 +11,9 @@ from index import facts
 from index.facts import Facts
 from index.mapped import Files
 from index.places import Places
-from index.record import PLACES, IndexRecord, facts_name, folder
+from index.record import PLACES, IndexRecord, facts_name, files_below, folder
 from pipeline.engine import Engine
-from pipeline.pieces import of_file
+from pipeline.pieces import of_file, of_stored
 from pipeline.snapshot import Snapshot
 from pipeline.store import Store
 
@@ -39,14 +39,36 @@ def carry(store: Store, before: tuple[Snapshot, IndexRecord], base: str, name: s
     digests[name] = before[1].sha256[name]
 
 
-def write_facts(store: Store, snapshot: Snapshot, before: Before, engine: Engine | None) -> dict[str, str]:
-    """Write the facts of all shards, carry those of shards that an earlier index has, and return name → digest."""
+def whole(store: Store, base: str, record: IndexRecord) -> bool:
+    """Tell whether every file of an index is there with the bytes its record names; reads all of them."""
+    return all(_as_recorded(store, f"{base}/{name}", sha256) for name, sha256 in record.sha256.items())
+
+
+def _to_be_had(store: Store, before: tuple[Snapshot, IndexRecord], name: str, reread: bool) -> bool:
+    sha256 = before[1].sha256.get(name)
+    return sha256 is not None and (not reread or _as_recorded(store, f"{folder(before[0])}/{name}", sha256))
+
+
+def _as_recorded(store: Store, name: str, sha256: str) -> bool:
+    try:
+        return of_stored(store, name).sha256 == sha256
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+
+
+def write_facts(
+    store: Store, snapshot: Snapshot, before: Before, engine: Engine | None, *, reread: bool = False
+) -> dict[str, str]:
+    """Write the facts of all shards, carry those of shards that an earlier index has, and return name → digest.
+
+    With `reread` an earlier file is carried only when its bytes are those of its record: a build mends, a sync is quick.
+    """
     base = folder(snapshot)
     digests: dict[str, str] = {}
     fresh = []
     for entry in snapshot.shards:
         name = facts_name(entry.key)
-        if before is not None and name in before[1].sha256:
+        if before is not None and _to_be_had(store, before, name, reread):
             carry(store, before, base, name, digests)
         else:
             fresh.append((store, snapshot.folder, entry.number, name))
@@ -81,8 +103,3 @@ def remove_strangers(store: Store, base: str, named: Sequence[str]) -> None:
     for name in files_below(store, base):
         if name not in kept:
             store.delete(name)
-
-
-def files_below(store: Store, base: str) -> list[str]:
-    """Return the names of all files of an index folder, those of its folders too."""
-    return [name for place in (base, *store.folders(base)) for name in store.names(place)]

@@ -19,6 +19,9 @@ import simplejpeg
 from pipeline import resize, sniff
 from pipeline.resize import Mode, Picture, Scratch
 
+MAX_SIDE_PX = (
+    65_500  # libjpeg's own bound; a line of fifty million pixels fits in MAX_PX, and in nothing that is done with it
+)
 MAX_PX = 89_478_485  # Pillow's own bound: a quarter of a gibibyte at three bytes a pixel
 MAX_JPEG_SCANS = 100  # each scan of a progressive JPEG costs a pass over all coefficients; real ones have about ten
 _BLOCK_PX = 4_000_000
@@ -135,6 +138,8 @@ def _refuse_size(width: int, height: int, max_px: int) -> Refusal | None:
         return Refusal("decode_failed", f"claims {width}×{height} pixels")
     if width * height > max_px:
         return Refusal("too_many_px", f"claims {width}×{height} pixels, more than {max_px}")
+    if max(width, height) > MAX_SIDE_PX:
+        return Refusal("too_many_px", f"claims {width}×{height} pixels, a side of more than {MAX_SIDE_PX}")
     return None
 
 

@@ -68,18 +68,17 @@ def deep_png(channels: int = 1) -> bytes:
     return bytes(data)
 
 
-def flat_png(side_px: int) -> bytes:
-    """Return a valid one-bit PNG of any size, small on the wire."""
+def flat_png(side_px: int, height_px: int | None = None) -> bytes:
+    """Return a valid one-bit PNG of any size, square unless a height is given, small on the wire."""
+    rows = side_px if height_px is None else height_px
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     row = bytes(1 + (side_px + 7) // 8)
     press = zlib.compressobj(1)
-    packed = b"".join(press.compress(row * 1000) for _ in range(side_px // 1000)) + press.compress(
-        row * (side_px % 1000)
-    )
-    header = struct.pack(">IIBBBBB", side_px, side_px, 1, 0, 0, 0, 0)
+    packed = b"".join(press.compress(row * 1000) for _ in range(rows // 1000)) + press.compress(row * (rows % 1000))
+    header = struct.pack(">IIBBBBB", side_px, rows, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed + press.flush()) + chunk(b"IEND", b"")
 
 

@@ -159,14 +159,27 @@ def _write_all(making: Any, made: Any, out: Path, form: str, signing: Any, as_js
 def _mount_export(app: typer.Typer) -> None:
     @app.command()
     def export(
-        run: RunFolder,
+        run: Annotated[Path, typer.Argument(metavar="RUN", help="A decoder's or a CLIP's run")],
         out: Annotated[Path, typer.Option(help="A new folder")],
         prior: PriorFolder = None,
         step: Step = None,
         with_clip: Annotated[bool, typer.Option("--with-clip", help="Take a local CLIP along, for prompts")] = False,
     ) -> None:
-        """Write a diffusers pipeline that loads where tamis is not installed, with a model card from facts."""
+        """Write a diffusers pipeline, or an open_clip folder of a CLIP run, that loads where tamis is not installed.
+
+        A model card from facts is with it.
+        """
         from pipeline.errors import InputError
+        from train.run import kind_of
+
+        if kind_of(run) == "clip":
+            from train.clip_export import export_clip
+
+            if prior is not None or with_clip:
+                raise InputError(f"{run} trains a CLIP; --prior and --with-clip belong to decoders")
+            export_clip(run, out, step)
+            print(out)
+            return
         from train.card import card
         from train.export import export as write
         from train.opening import open_model

@@ -39,7 +39,7 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
     if run.facts.kind != "decoder":
         raise InputError(f"{folder} trains a {run.facts.kind}; name a decoder's run, and a prior's with --prior")
     facts, made = facts_of(run, step), None
-    decoder = models.load(_weights(run, step))
+    decoder = models.load(weights_folder(run, step))
     if prior is not None:
         other = open_run(prior)
         if other.facts.kind != "prior":
@@ -47,7 +47,7 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
         theirs = facts_of(other, None)
         if theirs["clip"].get("weights_sha256") != facts["clip"].get("weights_sha256"):
             raise InputError(f"{prior} learnt from another encoder ({theirs['clip'].get('model')}) than {folder}")
-        made = models.load(_weights(other, None))
+        made = models.load(weights_folder(other, None))
         facts["prior"] = {name: theirs[name] for name in ("run", "step", "images_seen", "weights_sha256", "snapshot")}
     assert isinstance(decoder, models.Decoder)
     from train.export import assemble
@@ -58,7 +58,8 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
     return Model(pipeline, facts, _spec(facts))
 
 
-def _weights(run: Run, step: int | None) -> Path:
+def weights_folder(run: Run, step: int | None) -> Path:
+    """Return the folder of a checkpoint's averaged weights, the newest one's where no step is named; InputError without one."""
     newest = step if step is not None else checkpoint.last(run.folder)
     if newest is None:
         raise InputError(f"{run.folder}: no checkpoint yet; wait for the first, or `tamis train … --resume`")
@@ -69,7 +70,7 @@ def _weights(run: Run, step: int | None) -> Path:
 
 def facts_of(run: Run, step: int | None) -> dict[str, Any]:
     """Return what a run's checkpoint is and what it learnt from."""
-    weights = _weights(run, step)
+    weights = weights_folder(run, step)
     cursor = checkpoint.read(weights.parent)
     rows = run.rows.facts
     digests = {path.parent.name: sha256_file(path) for path in sorted(weights.rglob("*.safetensors"))}

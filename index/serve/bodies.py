@@ -31,6 +31,12 @@ class BodyLimits:
             await self.app(scope, receive, send)
             return
         reading = _Reading(asyncio.get_running_loop().time() + self.whole_s)
+        names = {name for name, _ in scope["headers"]}
+        if {
+            b"content-length",
+            b"transfer-encoding",
+        } <= names:  # RFC 9112 section 6.1: a proxy may have seen another end
+            reading.refused = 400, "a body has either Content-Length or Transfer-Encoding"
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not announced.isdigit() or len(announced) > 15 or int(announced) > self.max_bytes:
             reading.refused = self._too_large()

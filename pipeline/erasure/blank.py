@@ -80,7 +80,13 @@ def blank_table(source: IO[bytes], target: Path, rows: Sequence[int], role: str)
 
 
 def array_layout(handle: IO[bytes]) -> tuple[int, int]:
-    """Return where the rows of a .npy file begin, and the bytes of one.
+    """Return where the rows of a .npy file begin, and the bytes of one."""
+    begin, width, _ = array_shape(handle)
+    return begin, width
+
+
+def array_shape(handle: IO[bytes]) -> tuple[int, int, int]:
+    """Return where the rows of a .npy file begin, the bytes of one, and how many its header promises.
 
     numpy's own reader parses the header as Python, and CPython 3.11 fails at that now and then when threads do it side by
     side ("AST constructor recursion depth mismatch").
@@ -92,7 +98,8 @@ def array_layout(handle: IO[bytes]) -> tuple[int, int]:
     if not version.startswith(b"\x93NUMPY") or found is None:
         raise FormatError("not a .npy file with its rows one after the other; nothing of it was erased")
     sides = [int(side) for side in found["shape"].replace(b" ", b"").split(b",") if side]
-    return handle.tell(), int(np.prod(sides[1:])) * np.dtype(found["descr"].decode()).itemsize
+    width = int(np.prod(sides[1:])) * np.dtype(found["descr"].decode()).itemsize
+    return handle.tell(), width, sides[0] if sides else 1
 
 
 def array_regions(handle: IO[bytes], rows: Sequence[int]) -> list[tuple[int, int]]:

@@ -76,7 +76,7 @@ class OfArrow:
 
     def get(self, ids: Any) -> int:
         """Return how many rows were got."""
-        return int(self.facts.rows(self.places.of(ids), SHOWN).num_rows)
+        return int(self.facts.rows(self.places.of(ids), ids, SHOWN).num_rows)
 
     def matching(self) -> int:
         """Count the rows that satisfy two conditions."""

@@ -94,7 +94,7 @@ def speed(pipeline: TamisPipeline, width: int, pictures: int, rounds: int) -> No
 def distance(one: Any, two: Any) -> float:
     """Return the KID of all vectors, scaled to unit variance a dimension as its kernel expects."""
     scale = one.shape[1] ** 0.5
-    return quality.kid(np.asarray(one, np.float32) * scale, np.asarray(two, np.float32) * scale, subsets=1)[0]
+    return quality.kid(np.asarray(one, np.float32) * scale, np.asarray(two, np.float32) * scale).value
 
 
 def few_steps(folder: Path, count: int) -> None:

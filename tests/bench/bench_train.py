@@ -62,7 +62,7 @@ def ours(folder: str, steps: int) -> None:
         progress = Clocked(run.folder, 0, steps, quiet=True)
         progress.timed = Timed()
         with progress:
-            Loop(run, make_task(run, batches, world.device), world, batches, progress).go()
+            Loop(run, make_task(run, batches, world), world, batches, progress).go()
     print(progress.timed.told())
 
 

@@ -12,6 +12,7 @@ from index.build import build
 from index.check import check
 from index.commands import size_bytes
 from index.record import folder, read_record
+from index.sync import sync
 from pipeline.lock import hold
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
@@ -139,3 +140,61 @@ def test_vectors_that_the_index_was_not_made_of_are_noticed(store: Store, made: 
     assert any(
         "do not find themselves" in p or "of the nearest" in p for p in check(store, require_latest(store)).problems
     )
+
+
+def _files(store: Store) -> dict[str, bytes]:
+    return {name: store.read(name) for name in store.walk() if name.startswith("index/")}
+
+
+@pytest.mark.parametrize("name", ["places.npy", "image/", "text/", "facts/"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "noise", "a bit"])
+def test_a_damaged_file_is_a_problem_and_a_build_mends_it(
+    store: Store, name: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_kinds(monkeypatch)
+    snapshot, before = require_latest(store), _files(store)
+    path = Path(store.root, next(one for one in before if name in one))
+    data = before[str(path.relative_to(store.root))]
+    changed = {"cut": data[:-9], "noise": bytes(99) + data[99:], "a bit": data[:-1] + bytes([data[-1] ^ 1])}
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(changed[damage])
+    said = "missing" if damage == "gone" else "its bytes differ from index.json"
+    assert (
+        f"{path.relative_to(store.root)}: {said}; `tamis index build` makes it anew" in check(store, snapshot).problems
+    )
+    build(store, snapshot, KINDS["bits on disk"])
+    after = _files(store)
+    assert {one: after[one] for one in before if not one.endswith(".json")} == {
+        one: data for one, data in before.items() if not one.endswith(".json")
+    }
+    assert check(store, snapshot).problems == []
+
+
+@pytest.mark.parametrize("name", ["places.npy", "image/", "facts/"])
+def test_a_sync_mends_what_is_missing_and_carries_nothing_from_an_index_with_gaps(
+    store: Store, made: list[Shard], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_kinds(monkeypatch)
+    path = Path(store.root, next(one for one in _files(store) if name in one))
+    path.unlink()
+    sync(store, require_latest(store))
+    assert check(store, require_latest(store)).problems == []
+    path.unlink()
+    snapshot = publish_set(store, [*made, *shards(60, 1, seed=3)])
+    assert [one.rows for one in sync(store, snapshot).sides["image"].segments] == [1_260]
+    assert check(store, snapshot).problems == []
+
+
+def test_a_build_carries_no_damaged_facts_from_an_earlier_index(
+    store: Store, made: list[Shard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_kinds(monkeypatch)
+    path = Path(store.root, f"index/000001/facts/{made[0].key}.arrow")
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data.replace(b"a picture called", b"a picture CALLED"))
+    snapshot = publish_set(store, [*made, *shards(60, 1, seed=3)])
+    build(store, snapshot)
+    assert Path(store.root, f"index/000002/facts/{made[0].key}.arrow").read_bytes() == data
+    assert check(store, snapshot).problems == []

@@ -17,6 +17,7 @@ from index.erase import JOURNAL, erase
 from index.opened import Opened
 from index.record import read_record
 from index.sync import sync
+from pipeline.errors import FormatError
 from pipeline.ids import faiss_id
 from pipeline.snapshot import numbers, read
 from pipeline.store import Store
@@ -240,3 +241,39 @@ def test_the_record_counts_what_is_wiped_and_remembers_whom_it_held(
     assert {uid for group in two.erased for uid in group.uids} == {
         uid.hex() for uid in gone
     }  # the base was carried along
+
+
+@pytest.mark.parametrize("name", ["index.json", "places.npy", "text/", "facts/"])
+def test_a_damaged_index_does_not_hold_up_an_erasure_and_is_removed(
+    fresh: Fresh, made: list[Shard], more: list[Shard], name: str
+) -> None:
+    store = fresh("bits on disk")
+    path = next(
+        one for one in sorted(Path(store.root, "index/000001").rglob("*")) if name in str(one) and one.is_file()
+    )
+    data = path.read_bytes()
+    path.unlink()  # its other name, in the second snapshot's index, keeps its bytes
+    path.write_bytes(data[: len(data) // 2])
+    gone = frozenset(some(made, more))
+    assert all(held.startswith("index/000002/") for held in erase(store, gone))
+    assert not [left for left in tree(store) if left.startswith("index/000001/")]
+    assert not Opened(store, read(store, 2)).having(np.array([faiss_id(uid) for uid in gone])).any()
+
+
+def test_an_erasure_that_was_stopped_goes_on_after_a_build_with_other_files(
+    fresh: Fresh, made: list[Shard], more: list[Shard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, gone = fresh("bits on disk"), frozenset(some(made, more))
+    small_kinds(monkeypatch)
+    blank(store, gone)
+    with stopping(monkeypatch, 2), pytest.raises(KeyboardInterrupt):
+        erase(store, gone)
+    assert store.exists(JOURNAL)
+    build(store, read(store, 2), KINDS["fast scan"])
+    erase(store, gone)
+    assert not store.exists(JOURNAL)
+    assert not Opened(store, read(store, 2)).having(np.array([faiss_id(uid) for uid in gone])).any()
+    assert check(store, read(store, 2)).problems == []
+    store.write(JOURNAL, b"{")
+    with pytest.raises(FormatError, match="not a journal; delete it and erase again"):
+        erase(store, gone)

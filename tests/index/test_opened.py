@@ -1,17 +1,19 @@
 """An opened index answers by id, from mapped files, for several threads at once, and says clearly what is damaged."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from index.build import build
 from index.conditions import Condition
 from index.opened import Opened
 from index.ranking import NARROW_ROWS
-from pipeline.errors import InvariantError, TamisError
+from pipeline.errors import FormatError, InvariantError, TamisError
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from tests.erasing import copy
@@ -68,11 +70,13 @@ def test_an_id_that_is_not_here_is_no_row(opened: Opened, made: list[Shard]) -> 
     for ask in (opened.facts, opened.vectors):
         with pytest.raises(InvariantError, match="asked for a row that it does not hold"):
             ask(strange)
-    (found,) = opened.near(made[0].image[:1].astype(np.float32), 5, among=np.sort(np.append(made[0].ids[:3], 1)))
+    (found,) = opened.near(
+        made[0].image[:1].astype(np.float32), 5, among=opened.chosen(np.sort(np.append(made[0].ids[:3], 1)))
+    )
     assert sorted(found.ids.tolist()) == sorted(made[0].ids[:3].tolist())
 
 
-@pytest.mark.parametrize("share", [0.02, 0.5])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.8])
 def test_among_chosen_ids_the_nearest_of_them_are_found(
     opened: Opened, made: list[Shard], share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,14 +87,14 @@ def test_among_chosen_ids_the_nearest_of_them_are_found(
     questions = made[3].image[:40].astype(np.float32)
     vectors = opened.vectors(among)
     hits = []
-    for question, found in zip(questions, opened.near(questions, 10, among=among), strict=True):
+    for question, found in zip(questions, opened.near(questions, 10, among=opened.chosen(among)), strict=True):
         assert np.isin(found.ids, among).all()
         assert len(found.ids) == 10
         right = among[np.argsort(-(vectors @ question))[:10]]
         hits.append(len(set(right.tolist()) & set(found.ids.tolist())) / 10)
     assert np.mean(hits) >= (1.0 if share < 0.1 else 0.9)
-    assert len(opened.near(questions[:1], 10**6, among=among)[0].ids) == len(among)
-    assert len(opened.near(questions[:1], 5, among=among[:0])[0].ids) == 0
+    assert len(opened.near(questions[:1], 10**6, among=opened.chosen(among))[0].ids) == len(among)
+    assert len(opened.near(questions[:1], 5, among=opened.chosen(among[:0]))[0].ids) == 0
 
 
 def test_more_than_there_is_gives_all_there_is_once(opened: Opened, made: list[Shard]) -> None:
@@ -170,3 +174,44 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(
 
     with pytest.raises(TamisError, match=r"`tamis (index (build|sync|verify)|verify)`"):
         use()
+
+
+def _exchanged(places: NDArray[np.int64]) -> None:
+    places[1, [3, 4]] = places[1, [4, 3]]
+
+
+def _elsewhere(places: NDArray[np.int64]) -> None:
+    places[1] += 1 << 40
+
+
+def _too_far(places: NDArray[np.int64]) -> None:
+    places[1] += 1 << 20
+
+
+@pytest.mark.parametrize("damage", [_exchanged, _elsewhere, _too_far])
+def test_a_damaged_table_of_places_never_shows_another_rows_facts(
+    built: Store, made: list[Shard], tmp_path: Path, damage: Callable[[NDArray[np.int64]], None]
+) -> None:
+    store = copy(Path(built.root), tmp_path / "set")
+    path = Path(store.root, "index/000001/places.npy")
+    places = np.load(path)
+    damage(places)
+    path.unlink()
+    np.save(path, places)
+    opened = Opened(store, require_latest(store))
+    with pytest.raises(FormatError, match="rows that are not where it says; `tamis index build`"):
+        opened.facts(places[0, 3:5], ["caption"])
+    if damage is not _exchanged:
+        with pytest.raises(FormatError, match="rows that are not where it says"):
+            opened.vectors(places[0, 3:5])
+
+
+@pytest.mark.parametrize("length", [0.3, 0.9, -8, 64])
+def test_an_array_that_is_not_as_long_as_it_says_is_refused(built: Store, tmp_path: Path, length: float) -> None:
+    store = copy(Path(built.root), tmp_path / "set")
+    path = Path(store.root, "index/000001/places.npy")
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data + bytes(64) if length == 64 else data[: int(length * len(data)) if length > 0 else -8])
+    with pytest.raises(FormatError, match="not an array that is whole"):
+        Opened(store, require_latest(store))

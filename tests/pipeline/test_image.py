@@ -92,6 +92,8 @@ def test_sixteen_bits_are_scaled_and_not_cut_to_white(channels: int) -> None:
         (pictures.saved(pictures.scene(), "AVIF")[:-200], "truncated"),
         (pictures.flat_png(10_000), "too_many_px"),
         (pictures.flat_png(30_000), "too_many_px"),
+        (pictures.flat_png(49_000_000, 1), "too_many_px"),
+        (pictures.flat_png(1, 65_501), "too_many_px"),
         (pictures.scan_bomb(), "decode_failed"),
         (b"\0\0\0\x1cftypheic" + bytes(100), "not_image"),
     ],

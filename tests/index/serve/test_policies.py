@@ -2,6 +2,8 @@
 
 import json
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,34 @@ def test_a_head_that_does_not_come_is_given_up(server: Running, monkeypatch: pyt
         found.sendall(b"G")
         found.settimeout(5)
         assert found.recv(65536) == b""
+
+
+def test_a_client_that_takes_nothing_of_its_answers_is_cut_off(
+    drawn_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PromptHeads, "taken_s", 0.3)
+    with running(drawn_set) as server, dial(server.address) as found:
+        asked = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        found.sendall(asked * 500)
+        answered = -1
+        while answered != len(server.log):  # until nothing more is answered
+            answered = len(server.log)
+            time.sleep(0.7)
+        assert answered < 500
+        taken = b""
+        with suppress(ConnectionResetError):
+            while piece := found.recv(1 << 20):
+                taken += piece
+        assert taken.count(b"HTTP/1.1 200") < 500
+        assert server.client.get("/healthz").status_code == 200
+
+
+def test_a_body_whose_end_two_headers_tell_is_refused_and_nothing_is_read_after_it(server: Running) -> None:
+    """A proxy in front may have seen another end: what follows would be its next client's (RFC 9112 section 6.1)."""
+    head = b"POST /api/v1/datasets/drawn/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = exchange(server.address, head + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_heads_too_large_are_refused(server: Running) -> None:
@@ -147,6 +177,9 @@ def test_buckets_fill_with_time_and_are_one_for_each_client() -> None:
         ("::ffff:192.0.2.7", None, False, "192.0.2.7"),
         ("127.0.0.1", None, True, "127.0.0.1"),
         ("127.0.0.1", "x" * 999, True, "x" * 64),
+        ("127.0.0.1", "203.0.113.5:4711", True, "203.0.113.5"),
+        ("127.0.0.1", "8.8.8.8:1, [2001:db8:1:2:3::4]:4711", True, "2001:db8:1:2::/64"),
+        ("127.0.0.1", "[2001:db8:1:2:3::4]", True, "2001:db8:1:2::/64"),
     ],
 )
 def test_clients_are_told_apart_by_address(address: str, forwarded: str | None, trusted: bool, name: str) -> None:
@@ -155,6 +188,15 @@ def test_clients_are_told_apart_by_address(address: str, forwarded: str | None, 
 
 
 def test_too_much_at_once_is_refused_and_counted(drawn_set: Path) -> None:
+    with running(drawn_set, threads=1, waiting=0) as found:  # no search may wait, so each is one too many
+        answers = [found.search(terms=[{"uid": uid(1)}]) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [503] * 3
+        assert {answer.headers["retry-after"] for answer in answers} == {"1"}
+        assert found.client.get("/healthz").status_code == 200
+        assert "tamis_overloads_total 3.0" in found.client.get("/metrics").text
+
+
+def test_a_flood_is_answered_or_refused_and_nothing_stays_behind(drawn_set: Path) -> None:
     with running(drawn_set, threads=1, waiting=2) as found:
         statuses: list[int] = []
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.pictures import flat_png
 from tests.serving import Running, running, uid
 from tests.small_dataset import draw, jpeg
 
@@ -93,7 +94,8 @@ def other(kind: str) -> bytes:
 @pytest.mark.parametrize(
     "data",
     [
-        png(60_000, 60_000), png(0, 5), jpeg(1)[:300], b"", b"GIF89a", b"<html>", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        png(60_000, 60_000), flat_png(49_000_000, 1), png(0, 5), jpeg(1)[:300],
+        b"", b"GIF89a", b"<html>", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         other("PPM"), other("PCX"), other("ICO"), jpeg(1)[:200] + b"\xff\xda" * 200 + jpeg(1)[200:],
     ],
 )  # fmt: skip
@@ -101,3 +103,11 @@ def test_what_is_no_picture_or_a_bomb_is_refused_before_the_model(seeing: Runnin
     answer = search(seeing, {"image": base64.b64encode(data).decode()})
     assert answer.status_code == 400, answer.text
     assert "picture" in answer.json()["error"]
+
+
+def test_a_strip_costs_no_more_memory_than_a_picture_and_is_answered(seeing: Running) -> None:
+    """Enlarged as a whole for the model, a line of 65,500 pixels would take 29 GB; only its middle is looked at."""
+    data = base64.b64encode(flat_png(1, 65_500)).decode()
+    assert search(seeing, {"image": data}).status_code == 200
+    name = seeing.client.get("/api/v1/datasets").json()[0]["name"]
+    assert seeing.client.post(f"/api/v1/datasets/{name}/mine", json={"image": data}).json()["found"] == "no"
