@@ -203,7 +203,7 @@ def test_blocks_that_wait_to_be_merged_hold_nobody_who_was_erased(
 
 def test_an_index_that_is_empty_or_of_an_earlier_version_is_told_of(store: Store, tmp_path: Path) -> None:
     snapshot = require_latest(store)
-    with pytest.raises(InputError, match="has no index; run `tamis index sync`"):
+    with pytest.raises(InputError, match="has no index; run `tamis index sync /"):
         Opened(store, snapshot)
     store.write("index/000001/index.json", b'{"snapshot": 1, "kind": "exact", "rows": 1}')
     assert read_record(store, snapshot) is None

@@ -67,7 +67,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(tmp_path: Path, made: list[Sh
     assert not Path(store.root).exists()  # asking makes nothing
     publish_set(store, made[:1])
     done = tamis("index", "verify", store.root, check=False)
-    assert (done.returncode, "has no index; run `tamis index sync`" in done.stderr) == (1, True)
+    assert (done.returncode, "has no index; run `tamis index sync " in done.stderr) == (1, True)
     with hold(store):
         done = tamis("index", "build", store.root, check=False)
     assert (done.returncode, "another run holds this data set" in done.stderr) == (1, True)
