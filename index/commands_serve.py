@@ -77,9 +77,13 @@ def _serve(
     from index.serve.app import create_app
     from index.serve.catalogue import Catalogue
     from index.serve.server import listen, run
+    from pipeline.registry.place import lacking
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     catalogue = Catalogue.open(datasets, checkpoints=checkpoints)
+    for one in catalogue.all():
+        if wants := lacking(one.store, settings.registry_url):
+            print(f"tamis: {one.name}: requests from the web cannot be taken: {wants}", file=sys.stderr)
     listening = listen(settings)
     where = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{where}:{listening.getsockname()[1]}/"

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from index.query import Term
 from index.serve.catalogue import Served
 from index.serve.confirming import answer
-from index.serve.errors import NotHere
+from index.serve.errors import LOG, Closed, NotHere
 from index.serve.filing import Filed, Named, blank, link_of, named, sealed_copy
 from index.serve.following import followed
 from index.serve.models import ErrorAnswer
@@ -17,6 +17,7 @@ from index.serve.office import Office, office_of
 from index.serve.state import State, served_of, state_of
 from pipeline import held
 from pipeline.erasure.prove import REPORTS
+from pipeline.errors import ConfigError
 from pipeline.identify import take_up
 from pipeline.registry.links import follow, new_link
 from pipeline.registry.receipts import receipt
@@ -29,6 +30,7 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     413: {"model": ErrorAnswer, "description": "Too large"},
     422: {"model": ErrorAnswer, "description": "Not the form of a request"},
     429: {"model": ErrorAnswer, "description": "Too many requests of this client"},
+    501: {"model": ErrorAnswer, "description": "This server has no place for requests"},
     503: {"model": ErrorAnswer, "description": "Too much to do; ask again"},
 }
 router = APIRouter(prefix="/api/v1/datasets/{name}", tags=["requests"], responses=_ERRORS)
@@ -71,7 +73,14 @@ async def file(body: Filed, request: Request, served: Chosen, state: Here, offic
 
 def _file(body: Filed, served: Served, state: State, office: Office) -> dict[str, Any]:
     kind, value, data = named(body, served.store, state.settings)
-    registry = office.registry(served)
+    try:
+        registry = office.registry(served)
+        registry.ready()
+    except ConfigError as error:
+        LOG.error("%s: a request could not be taken: %s", served.name, error)
+        raise Closed(
+            "no requests can be taken here; nothing was filed. Please write to whoever runs this server"
+        ) from error
     asks = body.wants == "answer"
     made = registry.add(
         kind,
