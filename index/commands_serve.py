@@ -78,10 +78,14 @@ def _serve(
     from index.serve.catalogue import Catalogue
     from index.serve.office import one_registry_each
     from index.serve.server import listen, run
+    from pipeline.registry.place import lacking
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     catalogue = Catalogue.open(datasets, checkpoints=checkpoints)
     one_registry_each(catalogue.all(), settings.registry_url)
+    for one in catalogue.all():
+        if wants := lacking(one.store, settings.registry_url):
+            print(f"tamis: {one.name}: requests from the web cannot be taken: {wants}", file=sys.stderr)
     listening = listen(settings)
     where = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{where}:{listening.getsockname()[1]}/"

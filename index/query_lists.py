@@ -101,7 +101,7 @@ def _asked(at: int, raw: Any, usual: Query, plain: Callable[[Any], Any]) -> Aske
             raise InputError("not an object with the terms of a query")
         name = None if row.get("id") in (None, "") else str(row["id"])
         return Asked(at, name, query(row, usual))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Asked(at, name, None, f"not JSON ({error})")
     except InputError as error:
         return Asked(at, name, None, str(error))

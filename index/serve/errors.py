@@ -26,12 +26,16 @@ class TooSlow(TamisError):
     """A piece of work was not done in time."""
 
 
+class Closed(TamisError):
+    """What was asked for cannot be done here, whoever asks and whenever."""
+
+
 class NotHere(TamisError):
     """What a client named is not in the data set, or not shown any more: the two look the same."""
 
 
 _STATUS: Mapping[type[TamisError], int] = {
-    UnknownDataset: 404, NotHere: 404, Overloaded: 503, TooSlow: 503, DatasetBusy: 409, InputError: 400,
+    UnknownDataset: 404, NotHere: 404, Overloaded: 503, TooSlow: 503, Closed: 501, DatasetBusy: 409, InputError: 400,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from index.query import Term
 from index.serve.catalogue import Served
 from index.serve.confirming import answer
-from index.serve.errors import NotHere
+from index.serve.errors import LOG, Closed, NotHere
 from index.serve.filing import Filed, Named, blank, link_of, named, sealed_copy
 from index.serve.following import followed
 from index.serve.models import ErrorAnswer
@@ -18,6 +18,7 @@ from index.serve.office import Office, office_of
 from index.serve.state import State, served_of, state_of
 from pipeline import held
 from pipeline.erasure.prove import REPORTS
+from pipeline.errors import ConfigError
 from pipeline.identify import take_up
 from pipeline.registry.links import follow, fresh_secret, new_link
 from pipeline.registry.receipts import receipt
@@ -30,6 +31,7 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     413: {"model": ErrorAnswer, "description": "Too large"},
     422: {"model": ErrorAnswer, "description": "Not the form of a request"},
     429: {"model": ErrorAnswer, "description": "Too many requests of this client"},
+    501: {"model": ErrorAnswer, "description": "This server has no place for requests"},
     503: {"model": ErrorAnswer, "description": "Too much to do; ask again"},
 }
 router = APIRouter(prefix="/api/v1/datasets/{name}", tags=["requests"], responses=_ERRORS)
@@ -102,7 +104,14 @@ def _file(body: Filed, served: Served, state: State, office: Office, try_key: st
 def _written(body: Filed, served: Served, state: State, office: Office, secret: str) -> tuple[Registry, str]:
     """Write a request and its link into the registry and return both; one that was written in an earlier try is found."""
     kind, value, data = named(body, served.store, state.settings)
-    registry = office.registry(served)
+    try:
+        registry = office.registry(served)
+        registry.ready()
+    except ConfigError as error:
+        LOG.error("%s: a request could not be taken: %s", served.name, error)
+        raise Closed(
+            "no requests can be taken here; nothing was filed. Please write to whoever runs this server"
+        ) from error
     asks = body.wants == "answer"
     with office.filing:
         before = follow(registry, secret)

@@ -77,6 +77,7 @@ def add(
     value = value if isinstance(value, Path) else _typed(value)
     contact, note = (_typed(said) if said is not None else None for said in (contact, note))
     store, registry = opened(dataset, registry_url)
+    registry.ready()
     request = registry.add(
         kind,
         recognised(store, value) if isinstance(value, Path) else value,

@@ -99,6 +99,17 @@ def keys_folder(store: Store) -> Path | None:
     return private_folder(store) or (Path(named) if named else None)
 
 
+def lacking(store: Store, url: str | None = None) -> str | None:
+    """Return what a data set still needs before requests can be taken, or None; nothing is made or opened."""
+    try:
+        address(store, url)
+    except ConfigError as error:
+        return str(error)
+    if not store.is_local and not os.environ.get(KEYS):
+        return f"a data set on an object store keeps its signing key in a local folder; name it in {KEYS}"
+    return None
+
+
 def open_engine(where: str) -> Engine:
     """Return an engine with the registry's tables; ConfigError and StorageError say what to do."""
     try:

@@ -87,6 +87,10 @@ class Registry:
         """Return the log's name, as its signed heads say it."""
         return f"tamis/{self.id}"
 
+    def ready(self) -> None:
+        """Raise what stands in the way of a receipt, before a request is taken that nobody could follow."""
+        _ = self.key
+
     @cached_property
     def key(self) -> Ed25519PrivateKey:
         """Return the key that signs heads and reports; it lives in the data set's private folder, else in TAMIS_KEYS.

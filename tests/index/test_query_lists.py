@@ -131,6 +131,17 @@ def test_tables_and_arrays_ask_the_same(searcher: Searcher, tmp_path: Path, endi
     ]
 
 
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"terms": ' + "[" * 100_000, "{", "\0"])
+def test_a_line_that_is_no_json_however_deep_is_one_query_unanswered(
+    searcher: Searcher, tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text(f"{line}\n{json.dumps({'uid': uid(1), 'k': 2})}\n")
+    bad, good = answers(searcher, read(path, USUAL))
+    assert str(bad.error).startswith("not JSON")
+    assert len(good.hits) == 2
+
+
 @pytest.mark.parametrize("size", [1, 3, 256])
 def test_answers_do_not_depend_on_the_size_of_a_block(
     searcher: Searcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int

@@ -95,6 +95,7 @@ def test_an_object_store_needs_a_registry_elsewhere(s3_endpoint: str, tmp_path: 
     says = r"keeps its requests in a database elsewhere; give its URL as optout\.registry .* or in TAMIS_REGISTRY"
     with pytest.raises(ConfigError, match=says):
         Registry.open(away)
+    assert "keeps its requests in a database elsewhere" in str(place.lacking(away))
     url = f"sqlite:///{tmp_path}/away.sqlite"
     assert not place.exists(away)
     Registry.open(away, url)
