@@ -29,7 +29,7 @@ lint: $(STAMP)  ## Format, lint, types, layers
 	$(BIN)/lint-imports
 
 slow: $(STAMP)  ## The slow tests: kill -9 at random moments, a full disk, ten million rows
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 real: $(STAMP)  ## The tests on real crawls, fetched from Debian's packages into .corpora
 	bash tests/corpora/fetch.sh $(CORPORA)

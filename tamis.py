@@ -14,7 +14,7 @@ from index import commands, commands_search, commands_serve
 from pipeline.commands import dedup, optout, recheck, release
 from pipeline.commands.options import Dataset, Json
 from train import commands as training
-from train import commands_sample
+from train import commands_clip, commands_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -255,6 +255,7 @@ dedup.mount(app)
 app.add_typer(optout.group(derived=[_erase_from_index], checkpoints=_checkpoints), name="optout")
 recheck.mount(app)
 release.mount(app, checkpoints=_checkpoints)
+commands_clip.mount(training.app)
 app.add_typer(training.app, name="train")
 commands_sample.mount(app, _neighbours)
 

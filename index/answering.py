@@ -8,11 +8,12 @@ from typing import Final
 import faiss
 import numpy as np
 
+from index.chosen import Chosen
 from index.conditions import Condition
 from index.distinct import distinct
 from index.hidden import Hidden
 from index.lease import Lent
-from index.opened import F32, Found, Ids
+from index.opened import F32, Found
 from index.query import Query
 
 _TOGETHER: Final = 16
@@ -57,7 +58,7 @@ def _ask(
     vectors: F32,
     numbers: Sequence[int],
     ask: int,
-    among: Ids | None,
+    among: Chosen | None,
 ) -> Mapping[int, tuple[Ranked, bool]]:
     """Return number of the query → its answer so far, and whether asking for more would not change it."""
     if ask == 0:

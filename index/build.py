@@ -46,7 +46,8 @@ def build(
 ) -> IndexRecord:
     """Build and commit the index of a snapshot; one that is there whole with the same options is returned as it is.
 
-    Errors: InputError where a snapshot is empty, or where the recall asked for cannot be had; nothing is published then.
+    Errors: InputError where a snapshot is empty, or where the memory or the recall asked for cannot be had; nothing is
+    published then.
     """
     keys = [entry.key for entry in snapshot.shards]
     done = read_record(store, snapshot)
@@ -94,6 +95,15 @@ def kind_of(rows: int, dimensions: int, options: Options) -> kinds.Kind:
     return kinds.choose(rows, dimensions, options.memory_bytes // len(MODALITIES), options.recall_frac)
 
 
+def _fits(store: Store, kind: kinds.Kind, rows: int, options: Options) -> None:
+    needed = len(MODALITIES) * kind.memory_bytes
+    if needed > options.memory_bytes:
+        raise InputError(
+            f"{store.root}: {rows:,} pictures and texts cannot be searched in {options.memory_bytes / 1e6:,.0f} MB: the smallest "
+            f"kind, {kind.factory}, holds {needed / 1e6:,.1f} MB; nothing was published. Ask for --memory {-(-needed // 10**6)}MB"
+        )
+
+
 def _side(
     store: Store,
     snapshot: Snapshot,
@@ -106,6 +116,7 @@ def _side(
 ) -> Side:
     rows = sum(int(np.count_nonzero(one >= 0)) for one in ids)
     kind = kind_of(rows, dimensions, options)
+    _fits(store, kind, rows, options)
     name = f"{modality}/{snapshot.folder}-{stable_hash([kind.factory, list(kind.depth)], 8)}.faiss"
     with store.scratch() as scratch:
         draft = scratch / "index"

@@ -76,6 +76,7 @@ def _serve(
 
     from index.serve.app import create_app
     from index.serve.catalogue import Catalogue
+    from index.serve.office import one_registry_each
     from index.serve.server import listen, run
     from pipeline.registry.place import lacking
 
@@ -84,6 +85,7 @@ def _serve(
     for one in catalogue.all():
         if wants := lacking(one.store, settings.registry_url):
             print(f"tamis: {one.name}: requests from the web cannot be taken: {wants}", file=sys.stderr)
+    one_registry_each(catalogue.all(), settings.registry_url)
     listening = listen(settings)
     where = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{where}:{listening.getsockname()[1]}/"

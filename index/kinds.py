@@ -40,13 +40,14 @@ def lists_for(rows: int) -> int:
 def choose(rows: int, dimensions: int, memory_bytes: int, recall_frac: float) -> Kind:
     """Return the kind for one modality's vectors, of which `memory_bytes` may be held in memory.
 
-    Exact below 50,000. Beyond, product quantization of four bits with fast scan (André et al. 2017, arXiv 1704.07355), the fastest
-    as long as it fits in memory; what does not fit, or takes long to read, are bits of RaBitQ (Gao & Long 2024, arXiv 2405.12497)
-    in lists that stay on disk, mapped. Both only propose: the stored vectors rank. Above a recall of 0.99 codes are whole vectors
-    or bytes, where memory allows.
+    Exact below 50,000, where that fits. Beyond, product quantization of four bits with fast scan (André et al. 2017, arXiv
+    1704.07355), the fastest as long as it fits in memory; what does not fit, or takes long to read, are bits of RaBitQ (Gao & Long
+    2024, arXiv 2405.12497) in lists that stay on disk, mapped. Both only propose: the stored vectors rank. Above a recall of 0.99
+    codes are whole vectors or bytes, where memory allows. Where not even the centroids of the last kind fit, its own
+    `memory_bytes` is more than what was given.
     """
-    if rows < EXACT_ROWS:
-        size = rows * (2 * dimensions + 8)
+    size = rows * (2 * dimensions + 8)
+    if rows < EXACT_ROWS and size <= memory_bytes:
         return Kind(EXACT, 0, size, size, (10,), f"{rows:,} vectors are few enough to look at each of them")
     lists = lists_for(rows)
     graph = lists >= _GRAPH_LISTS

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from index.chosen import Chosen
 from index.conditions import Condition
 from index.facts import Facts
 from index.mapped import Files
@@ -66,11 +67,13 @@ class Opened:
         """Tell whether what is open is still what is stored; an erasure changes files under an opened index."""
         return read_record(self.store, self.snapshot) == self.record
 
-    def near(self, vectors: F32, k: int, *, modality: Modality = "image", among: Ids | None = None) -> list[Found]:
-        """Return for each vector f32[Q,D] of unit norm its at most k nearest, among the given sorted ids where there are any."""
-        if among is not None:
-            among = among[self.having(among)]
+    def near(self, vectors: F32, k: int, *, modality: Modality = "image", among: Chosen | None = None) -> list[Found]:
+        """Return for each vector f32[Q,D] of unit norm its at most k nearest, among chosen ids where there are any."""
         return self._rankings[modality].near(vectors, k, among)
+
+    def chosen(self, ids: Ids) -> Chosen:
+        """Return sorted ids as `near` takes them, those that the snapshot holds; worth keeping for the next search."""
+        return Chosen(ids[self.having(ids)], self._places.ids)
 
     def with_effort(self, modality: Modality, nprobe: int, depth: int) -> Ranking:
         """Return what answers for a modality, with other lists and proposals than were published; closed with this index."""

@@ -59,16 +59,14 @@ def _jsonl(path: Path, usual: Query) -> Iterator[Asked]:
 def _csv(path: Path, usual: Query) -> Iterator[Asked]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         rows = csv.DictReader(lines)
-        _known(path, rows.fieldnames or [])
+        asked = _asking(path, rows.fieldnames or [])
         for row in rows:
-            yield _asked(rows.line_num, row, usual, lambda found: found)
+            yield _asked(rows.line_num, {name: row[name] for name in asked}, usual, lambda found: found)
 
 
 def _parquet(path: Path, usual: Query) -> Iterator[Asked]:
     with pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        _known(path, names)
-        columns = [name for name in (*KINDS, "weight", "id") if name in names]
+        columns = _asking(path, file.schema_arrow.names)
         at = 0
         for batch in file.iter_batches(_BLOCK, columns=columns):
             for row in batch.to_pylist():
@@ -88,9 +86,11 @@ def _npy(path: Path, usual: Query) -> Iterator[Asked]:
         yield Asked(at, None, replace(usual, terms=(*usual.terms, term)))
 
 
-def _known(path: Path, columns: Iterable[str]) -> None:
+def _asking(path: Path, columns: Iterable[str]) -> list[str]:
+    """Return those of a table's columns that say something of a query; InputError when none of them asks for anything."""
     if not set(columns) & set(KINDS):
         raise InputError(f"{path}: has no column {', '.join(KINDS[:-1])} or {KINDS[-1]} to ask with")
+    return [name for name in (*KINDS, "weight", "id") if name in set(columns)]
 
 
 def _asked(at: int, raw: Any, usual: Query, plain: Callable[[Any], Any]) -> Asked:
@@ -127,8 +127,12 @@ def query(row: Mapping[str, Any], usual: Query) -> Query:
             raise InputError(f"modality is {row['modality']!r}; it is one of {', '.join(get_args(Modality))}")
         changed["modality"] = row["modality"]
     if row.get("deduplicate") is not None:
-        changed["deduplicate"] = bool(row["deduplicate"])
+        if not isinstance(row["deduplicate"], bool):
+            raise InputError(f"deduplicate is {row['deduplicate']!r}; it is true or false")
+        changed["deduplicate"] = row["deduplicate"]
     if row.get("where"):
+        if not isinstance(row["where"], list):
+            raise InputError(f"where is {row['where']!r}, which is no list of conditions")
         changed["where"] = (*usual.where, *(_condition(one) for one in row["where"]))
     return replace(usual, **changed)
 
@@ -137,6 +141,9 @@ def _condition(written: Any) -> Condition:
     if isinstance(written, str):
         return parse(written)
     try:
-        return Condition(str(written["column"]), str(written["op"]), written["value"])
+        column, op, value = str(written["column"]), str(written["op"]), written["value"]
     except (TypeError, KeyError) as error:
         raise InputError(f"{written!r} is no condition; write {{column, op, value}} or 'width>=256'") from error
+    if not isinstance(value, (str, int, float)):
+        raise InputError(f"{column} is compared with {value!r}, which is neither text nor number")
+    return Condition(column, op, value)

@@ -1,11 +1,9 @@
 """The nearest of one modality: segments propose ids, the stored vectors rank them, so that every cosine shown is exact."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any
 
 import faiss
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import segments
+from index.chosen import Chosen
 from index.mapped import Files
 from index.places import Places
 from index.query import Modality
@@ -24,7 +23,6 @@ Ids = NDArray[np.int64]
 NARROW_ROWS = 20_000
 """Up to so many chosen ids all of them are compared: 20 ms for 512 numbers; an index would leave most of its lists unread."""
 _TOGETHER = 64  # queries whose proposals are in memory at once
-_SELECTORS = 4
 _DEVICE_MOST = 2_048  # of proposals and lists, on a GPU
 
 
@@ -48,8 +46,6 @@ class Ranking:
         self._lists = max((index.nlist for index, _ in self._opened if isinstance(index, faiss.IndexIVF)), default=0)
         self._most = max((one.rows for _, one in self._opened), default=0)
         self._parameters: dict[tuple[int, int, bool], tuple[Any, Any]] = {}
-        self._selectors: OrderedDict[bytes, Any] = OrderedDict()
-        self._lock = Lock()
 
     def with_effort(self, nprobe: int, depth: int) -> "Ranking":
         """Return the same segments, to be asked with another effort."""
@@ -57,18 +53,18 @@ class Ranking:
         other.side = replace(self.side, nprobe=nprobe, depth=depth)
         return other
 
-    def near(self, vectors: F32, k: int, among: Ids | None = None) -> list[Found]:
-        """Return for each vector f32[Q,D] its at most k nearest, among sorted ids of the snapshot where there are any."""
+    def near(self, vectors: F32, k: int, among: Chosen | None = None) -> list[Found]:
+        """Return for each vector f32[Q,D] its at most k nearest, among chosen ids where there are any."""
         vectors = np.ascontiguousarray(vectors, np.float32)
         if among is not None and len(among) <= NARROW_ROWS:
-            return self._compared(vectors, k, among)
+            return self._compared(vectors, k, among.ids)
         k = min(k, len(self._places.ids) if among is None else len(among))
         nprobe, depth = self._effort(k, among)
-        selector = None if among is None else self._selector(among)
+        selector = None if among is None else among.selector
         blocks = [vectors[low : low + _TOGETHER] for low in range(0, len(vectors), _TOGETHER)]
         return [found for block in blocks for found in self._ranked(block, k, nprobe, depth, selector)]
 
-    def _effort(self, k: int, among: Ids | None) -> tuple[int, int]:
+    def _effort(self, k: int, among: Chosen | None) -> tuple[int, int]:
         """Return the lists to look into and the proposals to take: measured for ten of all, so scaled for others.
 
         Of more answers the last lie in lists farther away; of few that are chosen as many have to be met.
@@ -98,6 +94,13 @@ class Ranking:
             waiting, nprobe, depth = rest, 4 * nprobe, 4 * depth
         return [found[number] for number in range(len(vectors))]
 
+    def cosines(self, ids: Ids, vector: F32) -> F32:
+        """Return the cosines f32[N] of ids to a vector f32[D]; -2 for an id that the snapshot does not hold."""
+        there = self._places.having(ids)
+        cos = np.full(len(ids), -2, np.float32)
+        cos[there] = np.vecdot(self._vectors.rows(self._modality, self._places.of(ids[there])), vector)
+        return cos
+
     def proposals(self, vectors: F32, nprobe: int, depth: int, selector: Any = None) -> list[Ids]:
         """Return what each segment proposes, i64[Q,depth], -1 where it knows no more."""
         found = []
@@ -124,17 +127,6 @@ class Ranking:
     def _compared(self, vectors: F32, k: int, among: Ids) -> list[Found]:
         stored = self._vectors.rows(self._modality, self._places.of(among))
         return [_top(among, stored @ vector, k) for vector in vectors]
-
-    def _selector(self, among: Ids) -> Any:
-        """Return FAISS's set of ids; building one of a million takes a tenth of a second, so the last few are kept."""
-        key = np.ascontiguousarray(among).tobytes()
-        with self._lock:
-            if key not in self._selectors:
-                self._selectors[key] = faiss.IDSelectorBatch(among)
-            self._selectors.move_to_end(key)
-            while len(self._selectors) > _SELECTORS:
-                self._selectors.popitem(last=False)
-            return self._selectors[key]
 
 
 def _together(proposed: Sequence[Ids]) -> Ids:

@@ -11,7 +11,7 @@ def mutual(opened: Opened, near: Ranked, query: Query) -> Ranked:
     """Keep the neighbours whose own `query.k` nearest would hold what was asked: it is no farther than the last of them."""
     if not len(near.ids):
         return near
-    theirs = opened.near(opened.vectors(near.ids), query.k + 1, modality="image")
+    theirs = opened.near(opened.vectors(near.ids, query.modality), query.k + 1, modality=query.modality)
     last = np.array([_last(one, own, query.k) for one, own in zip(theirs, near.ids.tolist(), strict=True)], np.float32)
     keep = near.cos >= last
     return Ranked(near.ids[keep], near.cos[keep])

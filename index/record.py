@@ -150,7 +150,7 @@ def require_record(store: Store, snapshot: Snapshot) -> IndexRecord:
     """Return the committed record of a snapshot's index; InputError where there is none."""
     record = read_record(store, snapshot)
     if record is None:
-        raise InputError(f"{store.root}: snapshot {snapshot.folder} has no index; run `tamis index sync`")
+        raise InputError(f"{store.root}: snapshot {snapshot.folder} has no index; run `tamis index sync {store.root}`")
     return record
 
 

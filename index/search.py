@@ -11,7 +11,7 @@ from index.encoder import Encoder
 from index.hidden import Hidden
 from index.hits import COLUMNS, Hit, hit
 from index.lease import Lease, Lent
-from index.opened import F32, Opened
+from index.opened import F32, Ids, Opened
 from index.query import Query, Term
 from index.reciprocal import mutual
 from index.record import read_record
@@ -37,19 +37,27 @@ class Searcher:
     def __init__(self, store: Store, device: str = "auto") -> None:
         self.store = store
         self.device = device
-        self._lease = Lease(Opened(store, require_latest(store)))
-        self._encoder = Encoder(self.snapshot, device)
+        snapshot = require_latest(store)
+        self._lease = Lease(Lent(Opened(store, snapshot), Encoder(snapshot, device)))
         self._hidden = Hidden(store)
 
     @property
     def opened(self) -> Opened:
         """Return the newest opened index, for questions of facts; long work with it belongs into `using`."""
-        return self._lease.newest
+        return self._lease.newest.opened
 
     @property
     def snapshot(self) -> Snapshot:
         """Return the snapshot that is searched now."""
         return self.opened.snapshot
+
+    def hidden(self) -> frozenset[bytes]:
+        """Return the uids that must not be shown now; reads the store where the last look is older than a quarter of a second."""
+        return self._hidden.uids()
+
+    def shown(self, ids: Ids) -> Ids:
+        """Return those of some ids that are not hidden now."""
+        return ids[~self._hidden.among(ids)]
 
     @contextmanager
     def using(self) -> Iterator[Opened]:
@@ -63,15 +71,16 @@ class Searcher:
         Running searches end on the old one, which is closed after the last of them.
         """
 
-        def newer(now: Opened) -> Opened | None:
+        def newer(now: Lent) -> Lent | None:
             newest = require_latest(self.store)
             record = read_record(self.store, newest)
-            return None if record is None or record == now.record else Opened(self.store, newest)
+            if record is None or record == now.opened.record:
+                return None
+            # vectors and the model that asks for them change hands together
+            encoder = now.encoder if now.encoder.fits(newest) else Encoder(newest, self.device)
+            return Lent(Opened(self.store, newest), encoder)
 
-        changed = self._lease.replace(newer)
-        if changed and not self._encoder.fits(self.snapshot):
-            self._encoder = Encoder(self.snapshot, self.device)
-        return changed
+        return self._lease.replace(newer)
 
     def close(self) -> None:
         """Give back files and memory when the last running search is done."""
@@ -105,7 +114,7 @@ class Searcher:
         """Return what each of several queries finds, as `search` would; texts are encoded and vectors compared together."""
 
         def found(lent: Lent) -> list[list[Hit]]:
-            asked = vectors(lent.opened, self._encoder, self._hidden, [query.terms for query in queries])
+            asked = vectors(lent.opened, lent.encoder, self._hidden, [query.terms for query in queries])
             return self._answers(lent, queries, asked, pictures)
 
         return self._lately(found)
@@ -122,7 +131,7 @@ class Searcher:
         """
 
         def found(lent: Lent) -> list[Hit]:
-            asked = vectors(lent.opened, self._encoder, self._hidden, [query.terms])
+            asked = vectors(lent.opened, lent.encoder, self._hidden, [query.terms])
             near = ranked(lent, self._hidden, [query], asked)[0]
             return self._hits(lent.opened, mutual(lent.opened, near, query), pictures)
 
@@ -150,11 +159,11 @@ class Searcher:
     def vectors(self, many: Sequence[Sequence[Term]]) -> F32:
         """Return the sum of each list of terms, f32[N,D] of unit norm; all their texts go through the model together."""
         with self._lease.use() as lent:
-            return vectors(lent.opened, self._encoder, self._hidden, many)
+            return vectors(lent.opened, lent.encoder, self._hidden, many)
 
     def texts(self, texts: Sequence[str]) -> F32:
         """Return the vectors of texts, f32[N,D] of unit norm."""
-        return self._encoder.texts(texts)
+        return self._lease.newest.encoder.texts(texts)
 
     def _hits(self, opened: Opened, found: Ranked, pictures: bool) -> list[Hit]:
         if not len(found.ids):
@@ -168,7 +177,7 @@ class Searcher:
                     self._excuse(opened, one)
             hits = [replace(one, picture=data) for one, data in got if data is not None]
         hidden = self._hidden.uids()  # reading takes its time
-        return [one for one in hits if one.uid not in hidden]
+        return [one for one in hits if bytes.fromhex(one.uid) not in hidden]
 
     def _excuse(self, opened: Opened, one: Hit) -> None:
         """Raise FormatError when a sample's picture is gone and nobody asked for that."""

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from open_clip.pretrained import download_pretrained_from_hf
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pipeline.clip_fit import Fit
 from pipeline.clip_spec import ModelSpec, file_sha256
 from pipeline.errors import ConfigError
 
 F16 = NDArray[np.float16]
 U8 = NDArray[np.uint8]
-_STRIP: Final = 16
-"""Times longer than wide from which on only the middle of a picture is looked at; models see a square of it."""
 
 
 class ClipModel:
@@ -33,26 +32,24 @@ class ClipModel:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.spec, self.device = spec, torch.device(device)
-        name, tokenizer_args = _open_clip_name(spec)
+        name, tokenizer_args = open_clip_name(spec)
         try:
             self.model, _, _ = open_clip.create_model_and_transforms(
                 name, pretrained=spec.pretrained, device=self.device
             )
             self.tokenizer = open_clip.get_tokenizer(name, **tokenizer_args)
-            self.weights_sha256 = file_sha256(_weights_file(spec))
+            self.weights_sha256 = file_sha256(weights_file(spec))
         except (RuntimeError, ValueError, OSError, KeyError) as error:
             raise ConfigError(
                 f"clip.model = {spec.model!r}, clip.pretrained = {spec.pretrained!r}: open_clip cannot load it: {error}"
             ) from error
         self.model.eval().requires_grad_(False)
         config = open_clip.get_model_preprocess_cfg(self.model)
-        size = config.get("size", 224)
-        self.size_px = int(size[0] if isinstance(size, (tuple, list)) else size)
+        self.fit = Fit.of(config)
+        self.size_px = self.fit.size_px
         fold_batch_norms(self.model.visual, self.size_px)
         self.model = self.model.to(memory_format=torch.channels_last)
         self.encode_image = torch.compile(self.model.encode_image) if compile_image else self.model.encode_image
-        self.resize_mode = str(config.get("resize_mode", "shortest"))
-        self.interpolation = str(config.get("interpolation", "bicubic"))
         mean, std = config["mean"], config["std"]
         self.mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1) * 255
         self.std = torch.tensor(std, device=self.device).view(1, 3, 1, 1) * 255
@@ -74,29 +71,8 @@ class ClipModel:
         return _unit(vectors)
 
     def prepare(self, rgb: U8) -> U8:
-        """Return a picture u8[H,W,3] as the model's preprocessing makes it, u8[S,S,3].
-
-        `longest` pads with white, `shortest` crops the middle, `squash` distorts (open_clip's resize modes). Resized by
-        torch's antialiased kernel on bytes, which gives Pillow's pixels within 2 levels in a third of the time.
-        """
-        if self.resize_mode == "shortest":
-            rgb = _middle(rgb)
-        height, width = rgb.shape[:2]
-        side, s = max(height, width) if self.resize_mode == "longest" else min(height, width), self.size_px
-        new_h, new_w = (
-            (s, s) if self.resize_mode == "squash" else (max(1, round(v * s / side)) for v in (height, width))
-        )
-        if (new_h, new_w) != (height, width):
-            writable = rgb if rgb.flags.writeable else rgb.copy()  # torch warns of memory it may not write
-            planes = torch.from_numpy(writable).permute(2, 0, 1)[None]
-            mode = self.interpolation if self.interpolation in ("bicubic", "bilinear") else "bicubic"
-            planes = torch.nn.functional.interpolate(planes, size=(new_h, new_w), mode=mode, antialias=True)
-            rgb = planes[0].permute(1, 2, 0).numpy()
-        canvas = np.full((s, s, 3), 255, np.uint8)
-        left, top = (s - new_w) // 2, (s - new_h) // 2
-        source = rgb[max(0, -top) : max(0, -top) + s, max(0, -left) : max(0, -left) + s]
-        canvas[max(0, top) : max(0, top) + source.shape[0], max(0, left) : max(0, left) + source.shape[1]] = source
-        return canvas
+        """Return a picture u8[H,W,3] as the model's preprocessing makes it, u8[S,S,3]."""
+        return self.fit.prepare(rgb)
 
     def texts(self, texts: Sequence[str]) -> F16:
         """Return f16[B,D] unit-norm embeddings of texts; what is over the context length is cut by the tokenizer."""
@@ -111,8 +87,8 @@ class ClipModel:
         return {
             "precision": "bfloat16" if uses else "float32",
             "size_px": self.size_px,
-            "resize_mode": self.resize_mode,
-            "interpolation": self.interpolation,
+            "resize_mode": self.fit.resize_mode,
+            "interpolation": self.fit.interpolation,
         }
 
 
@@ -162,7 +138,8 @@ def _unit(vectors: torch.Tensor) -> F16:
     return normed
 
 
-def _open_clip_name(spec: ModelSpec) -> tuple[str, dict[str, str]]:
+def open_clip_name(spec: ModelSpec) -> tuple[str, dict[str, str]]:
+    """Return open_clip's name of a model, and the arguments that its tokenizer needs."""
     folder = spec.folder()
     if folder is None:
         return spec.model, {}
@@ -170,7 +147,7 @@ def _open_clip_name(spec: ModelSpec) -> tuple[str, dict[str, str]]:
     return f"local-dir:{folder}", {"bpe_path": str(bpe)} if bpe.is_file() else {}
 
 
-def _weights_file(spec: ModelSpec) -> Path:
+def weights_file(spec: ModelSpec) -> Path:
     """Return the file that open_clip reads the model's weights from; a hub's are in its cache once the model is loaded."""
     if (local := spec.weights()) is not None:
         return local
@@ -186,10 +163,3 @@ def _weights_file(spec: ModelSpec) -> Path:
 def load(spec: ModelSpec, device: str = "auto", compile_image: bool = False) -> ClipModel:
     """Return the model, loaded once a process."""
     return ClipModel(spec, device, compile_image)
-
-
-def _middle(rgb: U8) -> U8:
-    """Return the middle of a strip: enlarged as a whole, a line of a million pixels would fill the memory, and most is cut off."""
-    most = _STRIP * min(rgb.shape[:2])
-    top, left = (max(0, side - most) // 2 for side in rgb.shape[:2])
-    return rgb[top : rgb.shape[0] - top, left : rgb.shape[1] - left]

@@ -47,19 +47,24 @@ def drawn(
     draw: Callable[[Any, bool], None], alt: str, wide: tuple[float, float], narrow: tuple[float, float]
 ) -> Drawing:
     """Draw on one axes in two sizes (inches at 96 px)."""
-    uris = []
-    with mpl.rc_context(_STYLE):
-        for inches, is_wide in ((wide, True), (narrow, False)):
-            figure = Figure(figsize=inches)
-            draw(figure.add_subplot(), is_wide)
-            out = BytesIO()
-            FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
-            svg = re.sub(r"font-family: [^;\"]*", f"font-family: {_FONTS}", out.getvalue().decode())
-            svg = svg.replace(f'width="{72 * inches[0]:g}pt" height="{72 * inches[1]:g}pt" ', "", 1)
-            uris.append(
-                data_uri(re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL).encode(), "image/svg+xml")
-            )
+
+    def on(is_wide: bool) -> Callable[[Figure], None]:
+        return lambda figure: draw(figure.add_subplot(), is_wide)
+
+    uris = [data_uri(svg(on(is_wide), inches), "image/svg+xml") for inches, is_wide in ((wide, True), (narrow, False))]
     return Drawing(uris[0], uris[1], alt)
+
+
+def svg(draw: Callable[[Figure], None], inches: tuple[float, float]) -> bytes:
+    """Draw on an empty figure of a size in inches and return it as SVG: the same bytes for the same drawing."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=inches)
+        draw(figure)
+        out = BytesIO()
+        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
+    text = re.sub(r"font-family: [^;\"]*", f"font-family: {_FONTS}", out.getvalue().decode())
+    text = text.replace(f'width="{72 * inches[0]:g}pt" height="{72 * inches[1]:g}pt" ', "", 1)
+    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL).encode()
 
 
 def _counts(axis: Any) -> None:

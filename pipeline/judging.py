@@ -54,6 +54,8 @@ class Scoring:
 
     filters: Sequence[Filter]
     config: dict[str, Any]
+    heads: Sequence[str] = ()
+    """Columns that configured heads write; they stand in the shards too."""
 
     def score(self, rows: pa.Table, image_emb: NDArray[np.float16], text_emb: NDArray[np.float16]) -> pa.Table:
         """Return the uids with every score, row-aligned."""
@@ -189,7 +191,10 @@ def picture_scores(config: Config) -> Scoring:
     heads = picture_heads(config.filters, config.clip)
     filters = [clip(threshold=0.0), vectorart(), *(head.filter for head in heads)]
     identity = {"versions": {f.name: f.version for f in filters}, "heads": [head.identity for head in heads]}
-    return Scoring(filters, identity)
+    columns = [head.column for head in heads]
+    if columns:  # also so that scores whose record does not tell of them are made anew
+        identity["in_shards"] = columns
+    return Scoring(filters, identity, columns)
 
 
 def picture_decisions(config: Config) -> Decisions:

@@ -25,28 +25,32 @@ class Head:
 
     filter: Filter
     identity: dict[str, Any]
+    column: str
+    """Of its scores; it goes into the shards' sidecars too, where searches can ask for it."""
 
 
 def picture_heads(filters: FiltersConfig, clip: ClipConfig) -> list[Head]:
     """Return the heads in order: NSFW, watermark, aesthetic, then those made of prompts. ConfigError names a bad file."""
     found = []
     if filters.nsfw_head is not None:
-        found.append(_from_file("nsfw", filters.nsfw_head, partial(heads.nsfw, max_prob=filters.max_nsfw_prob), True))
+        make = partial(heads.nsfw, max_prob=filters.max_nsfw_prob)
+        found.append(_from_file("nsfw", filters.nsfw_head, make, "nsfw_prob"))
     if filters.watermark_head is not None:
         make = partial(heads.watermark, max_prob=filters.max_watermark_prob)
-        found.append(_from_file("watermark", filters.watermark_head, make, True))
+        found.append(_from_file("watermark", filters.watermark_head, make, "watermark_prob"))
     if filters.aesthetic_head is not None:
         make = partial(heads.aesthetic, min_score=filters.min_aesthetic)
-        found.append(_from_file("aesthetic", filters.aesthetic_head, make, False))
+        found.append(_from_file("aesthetic", filters.aesthetic_head, make, "aesthetic_score"))
     found += [_from_prompts(name, prompts, clip) for name, prompts in sorted(filters.zero_shot.items())]
     return found
 
 
-def _from_file(name: str, file: str, make: Callable[..., Filter], probability: bool) -> Head:
+def _from_file(name: str, file: str, make: Callable[..., Filter], column: str) -> Head:
     path = Path(file)
     if not path.is_file():
         raise ConfigError(f"filters.{name}_head: no such file: {file}")
-    return Head(make(scorer=load_head(path, probability=probability)), {"name": name, "sha256": sha256_file(path)})
+    scorer = load_head(path, probability=column.endswith("_prob"))
+    return Head(make(scorer=scorer), {"name": name, "sha256": sha256_file(path)}, column)
 
 
 def _from_prompts(name: str, prompts: ZeroShotConfig, clip: ClipConfig) -> Head:
@@ -68,7 +72,8 @@ def _from_prompts(name: str, prompts: ZeroShotConfig, clip: ClipConfig) -> Head:
     filter_ = replace(
         base, name=name, reasons=reasons, score=partial(_renamed, base, name), decide=partial(_decided, base, name)
     )
-    return Head(filter_, {"name": name, "positive": prompts.positive, "negative": prompts.negative})
+    identity = {"name": name, "positive": prompts.positive, "negative": prompts.negative}
+    return Head(filter_, identity, f"{name}_prob")
 
 
 def _renamed(base: Filter, name: str, table: pa.Table) -> pa.Table:

@@ -33,11 +33,17 @@ class PartFiles:
     decide: Part | None = None
 
     def content_keys(self) -> list[str]:
-        """Return what a shard made of the part's kept rows depends on: where the rows are from, and which are kept."""
+        """Return what a shard made of the part's kept rows depends on: where the rows are from, which are kept, what heads said."""
         assert self.decide is not None
         fetches = self.decide.facts["fetches"]
         embeds = [part.key for part in self.embeds if part.inputs[1] in fetches]
-        return [self.candidates.key, *fetches, *embeds, str(self.decide.facts["kept_digest"])]
+        scores = [self.scores.key] if self.scores is not None and self.heads else []
+        return [self.candidates.key, *fetches, *embeds, str(self.decide.facts["kept_digest"]), *scores]
+
+    @property
+    def heads(self) -> list[str]:
+        """Return the columns of scores that stand in the shards: those of heads that the run's file names."""
+        return list(self.scores.facts.get("heads", ())) if self.scores is not None else []
 
     @property
     def extension(self) -> str:
@@ -168,10 +174,10 @@ def kept_rows(store: Store, part: PartFiles, low: int, high: int) -> tuple[pa.Ta
     for name in scores.column_names:
         if name not in rows.column_names:
             rows = rows.append_column(name, scores[name].combine_chunks().take(score_at))
-    return _shard_columns(rows, part.extension), image_emb[index], text_emb[index]
+    return _shard_columns(rows, part.extension, part.heads), image_emb[index], text_emb[index]
 
 
-def _shard_columns(rows: pa.Table, extension: str) -> pa.Table:
+def _shard_columns(rows: pa.Table, extension: str, heads: Sequence[str]) -> pa.Table:
     """Name the columns as img2dataset does where it has them, ours after them."""
     renamed = {"text": "caption", "width_px": "width", "height_px": "height", "original_width_px": "original_width",
                "original_height_px": "original_height"}  # fmt: skip
@@ -181,7 +187,7 @@ def _shard_columns(rows: pa.Table, extension: str) -> pa.Table:
         name: pa.array([_hex(v) for v in rows[name].to_pylist()]) for name in ("sha256", "md5", "phash64", "pdq256")
     }
     names = ["key", "url", "text", "width_px", "height_px", "original_width_px", "original_height_px", "sha256", "md5", "phash64",
-             "pdq256", "clip_cos", "page_url", "domain", "source", "license", "lang", "text_from", "content_type", "format", "via",
+             "pdq256", "clip_cos", *heads, "page_url", "domain", "source", "license", "lang", "text_from", "content_type", "format", "via",
              *RIGHTS_TEXTS, "extension", "fetch_key", "tar_offset", "tar_bytes"]  # fmt: skip
     columns = {
         renamed.get(name, name): hexed.get(name, rows[name])

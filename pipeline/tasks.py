@@ -180,4 +180,5 @@ def score(store: Store, config: Config, item: Admitted, fetches: Sequence[Part],
 def _score(draft: Draft, files: PartFiles, scoring: judging.Scoring) -> Outcome:
     rows, image_emb, text_emb = joined(draft.store, files)
     draft.table(scoring.score(rows, image_emb, text_emb))
-    return Outcome(rows.num_rows, rows.num_rows)
+    facts = {"heads": list(scoring.heads)} if scoring.heads else {}
+    return Outcome(rows.num_rows, rows.num_rows, facts=facts)

@@ -142,6 +142,6 @@ KINDS = {
     "exact": Options(),
     "fast scan": Options(recall_frac=0.9),
     "whole vectors": Options(recall_frac=0.995),
-    "bits on disk": Options(memory_bytes=2 * 20_000, recall_frac=0.9),
+    "bits on disk": Options(memory_bytes=2 * 40_000, recall_frac=0.9),
 }
 """Options that give each kind for some thousand rows of 32 numbers."""

@@ -1,1 +1,1 @@
-"""Training and sampling; its place in the house, filled by a later issue."""
+"""Training and sampling: order and batches, models, the loop, checkpoints, pictures, lineage."""

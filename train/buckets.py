@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.resize import Scratch, resample
+
 NONE = 255
 """Of a row that is in no bucket: erased before the run began."""
 
@@ -45,8 +47,18 @@ def nearest(shapes: tuple[Bucket, ...], width_px: NDArray[np.int32], height_px: 
     return np.where(there, found, NONE).astype(np.uint8)
 
 
-def fit(picture: NDArray[np.uint8], shape: Bucket, across: float, down: float, mirrored: bool) -> NDArray[np.uint8]:
-    """Cut u8[H,W,3] to the shape's aspect where `across` and `down` in [0,1] say, scale it by area, mirror it if asked."""
+def fit(
+    picture: NDArray[np.uint8],
+    shape: Bucket,
+    across: float,
+    down: float,
+    mirrored: bool,
+    scratch: Scratch | None = None,
+) -> NDArray[np.uint8]:
+    """Cut u8[H,W,3] to the shape's aspect where `across` and `down` in [0,1] say, scale it as the ingest does, mirror it if asked.
+
+    With `scratch` the result lies in it, until the next picture.
+    """
     height, width = picture.shape[:2]
     scale = min(height / shape.height_px, width / shape.width_px)
     cut_height, cut_width = (
@@ -54,7 +66,5 @@ def fit(picture: NDArray[np.uint8], shape: Bucket, across: float, down: float, m
     )
     top, left = round(down * (height - cut_height)), round(across * (width - cut_width))
     piece = picture[top : top + cut_height, left : left + cut_width]
-    if piece.shape[:2] != (shape.height_px, shape.width_px):
-        way = cv2.INTER_AREA if scale >= 1 else cv2.INTER_CUBIC
-        piece = cv2.resize(piece, (shape.width_px, shape.height_px), interpolation=way)
-    return np.ascontiguousarray(piece[:, ::-1] if mirrored else piece)
+    piece = resample(piece, (shape.width_px, shape.height_px), scratch=scratch)
+    return np.asarray(cv2.flip(piece, 1), np.uint8) if mirrored else piece

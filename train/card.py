@@ -17,7 +17,10 @@ def card(facts: Mapping[str, Any], name: str, run: Path | None = None) -> str:
         f'pipeline = DiffusionPipeline.from_pretrained("{name}", trust_remote_code=True)',
         'pictures = pipeline(["a red apple"], seeds=[7]).images' if prior else
         "pictures = pipeline(image_embeds=vectors, seeds=[7]).images  # f32[1,D], unit norm",
-        "```", "", "| fact | |", "|---|---|",
+        "```", "",
+        "A prompt needs open_clip and the encoder below: the folder `clip` of this model, where `tamis export --with-clip` made "
+        "it, or the name in open_clip. Without, give `text_embeds`." if prior else "",
+        "", "| fact | |", "|---|---|",
     ]  # fmt: skip
     clip = facts["clip"]
     rows = [
@@ -26,7 +29,7 @@ def card(facts: Mapping[str, Any], name: str, run: Path | None = None) -> str:
             "images seen",
             f"{facts['images_seen']:,} in {facts['step']:,} steps; {facts['skipped']:,} hidden ones were passed over",
         ),
-        ("refusals obeyed", _positions(facts.get("refusals") or {})),
+        ("refusals obeyed", positions(facts.get("refusals") or {})),
         ("objective", f"{facts['objective']}, {facts['resolution_px']} px"),
         ("encoder", f"{clip.get('model')} (weights {clip.get('weights_sha256')})"),
         ("validation loss", _number(facts.get("validation_loss"))),
@@ -41,17 +44,25 @@ def card(facts: Mapping[str, Any], name: str, run: Path | None = None) -> str:
     ]
     lines += [f"| {fact} | {value} |" for fact, value in rows]
     lines += [
-        "", "## Whose pictures", "",
-        "Which rows went into the weights is computed, not guessed: `tamis lineage DATASET --uid …` answers for this run. "
-        "A picture that was erased from the data set after its turn came is still in the weights; "
-        "`tamis train after-erasure` goes on from the last checkpoint that had not seen it.", "",
+        "", *whose("pictures"),
         "Membership is exact, influence is not: no claim is made that nothing was memorised. Compare outputs with the training "
         "rows (`tamis sample --check-copies`).", "",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
-def _positions(refusals: Mapping[str, Any]) -> str:
+def whose(what: str) -> list[str]:
+    """Return the section on whose pictures or pairs are in the weights."""
+    return [
+        f"## Whose {what}", "",
+        "Which rows went into the weights is computed, not guessed: `tamis lineage DATASET --uid …` answers for this run. "
+        "What was erased from the data set after its turn came is still in the weights; "
+        "`tamis train after-erasure` goes on from the last checkpoint that had not seen it.", "",
+    ]  # fmt: skip
+
+
+def positions(refusals: Mapping[str, Any]) -> str:
+    """Return up to where the registry's refusals were obeyed."""
     return ", ".join(f"{name} {value}" for name, value in sorted(refusals.items())) or "none were registered"
 
 
@@ -64,9 +75,18 @@ def _quality(run: Path) -> list[tuple[str, str]]:
         found = json.loads((run / "quality.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return [("quality", "not measured; `tamis train quality` does")]
-    reached = f"({found['pictures']} pictures; real pictures {found['agreement_real']:.1%}, chance 1 %)"
+    held, sampler = found["held"], found["sampler"]
+    share, real = held["agreement"], held["agreement_real"]
+    reached = (
+        f"95 % interval {share['low']:.1%} to {share['high']:.1%}, {share['n']} held-out captions; real pictures "
+        f"{real['value']:.1%}, chance {share['chance']:.1%}"
+    )
+    drawn = "prompts" if found["prior"] else "pictures' own vectors, without a prior"
     return [
-        ("prompts retrieved among 100", f"{found['agreement']:.1%} {reached}"),
-        ("KID", f"{found['kid']:.4f} (real against real {found['kid_floor']:.4f})"),
-        ("CMMD", f"{found['cmmd']:.3f} (real against real {found['cmmd_floor']:.3f})"),
+        (f"prompts retrieved among {found['among']}", f"{share['value']:.1%} ({reached})"),
+        ("CLIP score", f"{held['clip_own']['value']:.3f} (real pictures {held['clip_real']['value']:.3f})"),
+        ("KID", f"{held['kid']['value']:.4f} (real against real {held['kid_floor']['value']:.4f})"),
+        ("CMMD", f"{held['cmmd']['value']:.3f} (real against real {held['cmmd_floor']['value']:.3f})"),
+        ("measured at", f"step {found['step']:,}, drawn from {drawn}; {sampler['solver']}, {sampler['steps']} steps, "
+         f"guidance {sampler['guidance']:g}"),
     ]  # fmt: skip

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.commands.options import Dataset, Json
+from train import commands_quality
 
 if TYPE_CHECKING:
     from train.presets import Kind
     from train.settings import TrainConfig
 
 app = typer.Typer(
-    no_args_is_help=True, help="Train a decoder and a prior on a data set's shards; resumable to the sample."
+    no_args_is_help=True, help="Train a decoder, a prior or a CLIP on a data set's shards; resumable to the sample."
 )
 
 Out = Annotated[Path, typer.Option("--out", help="The run's folder")]
@@ -32,7 +33,7 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Of the order, the noise a
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr")]
 
 
-def _options(**given: tuple[str, Any]) -> dict[str, dict[str, Any]]:
+def sections(**given: tuple[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the options that were given as sections: key = (section, value)."""
     found: dict[str, dict[str, Any]] = {}
     for key, (section, value) in given.items():
@@ -49,10 +50,10 @@ def decoder(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Train a model that draws pictures from CLIP image embeddings."""
-    given = _options(
+    given = sections(
         steps=("optim", steps), validation_frac=("data", validation_frac), seed=("data", seed), vae=("decoder", vae)
     )
-    _run("decoder", dataset, out, preset, config, resume, given, quiet)
+    run_kind("decoder", dataset, out, preset, config, resume, given, quiet)
 
 
 @app.command()
@@ -61,8 +62,8 @@ def prior(
     steps: Steps = None, validation_frac: Validation = None, seed: Seed = None, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Train a model that makes CLIP image embeddings from text embeddings."""
-    given = _options(steps=("optim", steps), validation_frac=("data", validation_frac), seed=("data", seed))
-    _run("prior", dataset, out, preset, config, resume, given, quiet)
+    given = sections(steps=("optim", steps), validation_frac=("data", validation_frac), seed=("data", seed))
+    run_kind("prior", dataset, out, preset, config, resume, given, quiet)
 
 
 @app.command()
@@ -75,14 +76,17 @@ def finetune(
     """Go on training the U-Net of a Stable-Diffusion-style pipeline, with the captions of a data set."""
     if base is None and not resume:
         raise typer.BadParameter("name the folder of the pipeline to start from", param_hint="--from")
-    given = _options(steps=("optim", steps), validation_frac=("data", validation_frac), seed=("data", seed))
-    _run("finetune", dataset, out, None, config, resume, given, quiet, None if base is None else str(base.resolve()))
+    given = sections(steps=("optim", steps), validation_frac=("data", validation_frac), seed=("data", seed))
+    run_kind(
+        "finetune", dataset, out, None, config, resume, given, quiet, None if base is None else str(base.resolve())
+    )
 
 
-def _run(
+def run_kind(
     kind: "Kind", dataset: str, out: Path, preset: str | None, file: Path | None, resume: bool,
     given: dict[str, dict[str, Any]], quiet: bool, base: str | None = None,
 ) -> None:  # fmt: skip
+    """Begin a run of a kind, or go on with it, and print its folder; exit code 130 when somebody asked to stop."""
     from pipeline.errors import InputError
     from pipeline.store import Store
     from train import start
@@ -147,9 +151,10 @@ def after_erasure(
         return
     clean = found.clean or 0
     folder = out or run.with_name(f"{run.name}-after-{clean:09d}")
+    gone = "1 sample that is gone was seen" if found.rows == 1 else f"{found.rows:,} samples that are gone were seen"
     stained = [step for step in checkpoint.steps(old.folder) if step > found.first_step]
     print(
-        f"{found.rows:,} samples that are gone were seen, the first at step {found.first_step:,}; "
+        f"{gone}, first at step {found.first_step:,}; "
         + (f"goes on from the checkpoint of step {clean:,}" if clean else "no checkpoint is clean: begins anew")
         + f" in {folder}\nthese saw them, and stay until you remove them:"
     )
@@ -158,7 +163,7 @@ def after_erasure(
     with held(old):
         new = branch(old, found.clean, folder)
     if steps is not None:
-        new = resumed(new, _again(new.config, "decoder", None, None, _options(steps=("optim", steps))), new.store)
+        new = resumed(new, _again(new.config, "decoder", None, None, sections(steps=("optim", steps))), new.store)
     if not start.train(new, quiet=quiet):
         raise typer.Exit(130)
     print(new.folder)
@@ -210,12 +215,13 @@ def presets(as_json: Json = False) -> None:
 
     found = []
     for name, kinds in PRESETS.items():
-        for kind, sections in kinds.items():
-            config = TrainConfig.model_validate(sections)
+        for kind, settings in kinds.items():
+            config = TrainConfig.model_validate(settings)
             told = cost(kind, config, in_latents=name == "base")
             found.append(
-                {"preset": name, "kind": kind, "resolution_px": config.data.resolution_px if kind == "decoder" else None,
-                 "steps": config.optim.steps, "batch": config.optim.batch, **vars(told)}
+                {"preset": name, "kind": kind, "resolution_px": told.side_px,
+                 "steps": config.optim.steps, "batch": config.optim.batch,
+                 **{key: value for key, value in vars(told).items() if key != "side_px"}}
             )  # fmt: skip
     if as_json:
         print(json.dumps(found, indent=1))
@@ -230,3 +236,6 @@ def presets(as_json: Json = False) -> None:
     print(
         f"\nGPU hours: an A100 at {UTILISATION_FRAC:.0%} of {PEAK_FLOPS / 1e12:.0f} TFLOP/s, with 768-d embeddings; `tiny` needs none"
     )
+
+
+commands_quality.mount(app)

@@ -77,6 +77,13 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
         if mask is not None and start is None:
             raise InputError("--mask needs --start, the picture that it masks")
         model = open_model(run, prior, device, step)
+        if (
+            image is None
+            and (prompt or prompts)
+            and model.pipeline.image_tokens is not None
+            and model.pipeline.prior is None
+        ):
+            raise InputError(f"{run} draws from image embeddings: a prompt needs a prior's run beside it (--prior)")
         encoder = ClipEncoder(model, device)
         asked = _asks(asking, encoder, prompt, prompts, image, between, towards, away, seed, count, strength)
         settings = making.Settings(steps, guidance, solver, batch, start, mask, strength)
@@ -128,11 +135,13 @@ def _public(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _write_all(making: Any, made: Any, out: Path, form: str, signing: Any, as_json: bool) -> None:
     shown: list[Made] = []
+    copies: list[tuple[str, Made]] = []
     lines = []
     for number, one in enumerate(made):
         path = making.write(one, out, number, form, signing)
         lines.append(making.line(one, path))
         shown += [one] if len(shown) < 200 else []
+        copies += [(path.name, one)] if one.near is not None and one.near.copy else []
         if as_json:
             print(lines[-1])
         elif sys.stderr.isatty():
@@ -141,26 +150,36 @@ def _write_all(making: Any, made: Any, out: Path, form: str, signing: Any, as_js
     (out / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if as_json:
         return
-    print(f"wrote {len(lines)} pictures, sheet.png and samples.jsonl to {out}")
-    copies = [one for one in shown if one.near is not None and one.near.copy]
-    for one in copies:
+    print(f"wrote {len(lines)} picture{'s' * (len(lines) != 1)}, sheet.png and samples.jsonl to {out}")
+    for name, one in copies:
         assert one.near is not None
-        print(
-            f"COPY  {one.facts.get('prompt', '')!r} agrees with {one.near.uid} in {one.near.agreement:.0%} of its blocks"
-        )
+        print(f"COPY  {name} agrees with {one.near.uid} in {one.near.agreement:.0%} of its blocks")
 
 
 def _mount_export(app: typer.Typer) -> None:
     @app.command()
     def export(
-        run: RunFolder,
+        run: Annotated[Path, typer.Argument(metavar="RUN", help="A decoder's or a CLIP's run")],
         out: Annotated[Path, typer.Option(help="A new folder")],
         prior: PriorFolder = None,
         step: Step = None,
         with_clip: Annotated[bool, typer.Option("--with-clip", help="Take a local CLIP along, for prompts")] = False,
     ) -> None:
-        """Write a diffusers pipeline that loads where tamis is not installed, with a model card from facts."""
+        """Write a diffusers pipeline, or an open_clip folder of a CLIP run, that loads where tamis is not installed.
+
+        A model card from facts is with it.
+        """
         from pipeline.errors import InputError
+        from train.run import kind_of
+
+        if kind_of(run) == "clip":
+            from train.clip_export import export_clip
+
+            if prior is not None or with_clip:
+                raise InputError(f"{run} trains a CLIP; --prior and --with-clip belong to decoders")
+            export_clip(run, out, step)
+            print(out)
+            return
         from train.card import card
         from train.export import export as write
         from train.opening import open_model

@@ -24,6 +24,8 @@ class Cost:
     """Of a whole run. Encoding by a VAE and decoding of pictures are left out."""
 
     parameters: int
+    side_px: int | None
+    """Of the pictures, where there are some."""
     flops_per_image: float
     """Forward and backward."""
     images: int
@@ -32,20 +34,43 @@ class Cost:
 
 def cost(kind: Kind, config: TrainConfig, *, in_latents: bool = False, embedding_dim: int = EMBEDDING_DIM) -> Cost:
     """Count a forward pass on no device at all; the backward pass is two more (Kaplan et al. 2020, section 2.1)."""
+    side_px = config.data.resolution_px if kind == "decoder" else None
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counted:
         if kind == "prior":
-            prior = models.prior(config.prior, embedding_dim)
-            vectors = torch.empty(1, embedding_dim)
-            prior(vectors, torch.empty(1), vectors, torch.ones(1, dtype=torch.bool))
-            parameters = sum(one.numel() for one in prior.parameters())
+            parameters = _prior(config, embedding_dim)
+        elif kind == "clip":
+            parameters, side_px = _clip(config)
         else:
-            cells = config.data.resolution_px // (LATENT_CELL_PX if in_latents else 1)
-            channels = LATENT_CHANNELS if in_latents else models.PIXEL_CHANNELS
-            decoder = models.decoder(config.decoder, embedding_dim, channels, cells)
-            embeddings = {name: torch.empty(1, embedding_dim) for name in ("image", "text")}
-            noisy = torch.empty(1, channels, cells, cells)
-            decoder(noisy, torch.empty(1), embeddings, torch.ones(1, dtype=torch.bool))
-            parameters = sum(one.numel() for one in decoder.parameters())
+            parameters = _decoder(config, in_latents, embedding_dim)
     each = 3.0 * counted.get_total_flops()
     images = config.optim.steps * config.optim.batch
-    return Cost(parameters, each, images, each * images / (PEAK_FLOPS * UTILISATION_FRAC) / 3600)
+    return Cost(parameters, side_px, each, images, each * images / (PEAK_FLOPS * UTILISATION_FRAC) / 3600)
+
+
+def _prior(config: TrainConfig, embedding_dim: int) -> int:
+    prior = models.prior(config.prior, embedding_dim)
+    vectors = torch.empty(1, embedding_dim)
+    prior(vectors, torch.empty(1), vectors, torch.ones(1, dtype=torch.bool))
+    return sum(one.numel() for one in prior.parameters())
+
+
+def _decoder(config: TrainConfig, in_latents: bool, embedding_dim: int) -> int:
+    cells = config.data.resolution_px // (LATENT_CELL_PX if in_latents else 1)
+    channels = LATENT_CHANNELS if in_latents else models.PIXEL_CHANNELS
+    decoder = models.decoder(config.decoder, embedding_dim, channels, cells)
+    embeddings = {name: torch.empty(1, embedding_dim) for name in ("image", "text")}
+    noisy = torch.empty(1, channels, cells, cells)
+    decoder(noisy, torch.empty(1), embeddings, torch.ones(1, dtype=torch.bool))
+    return sum(one.numel() for one in decoder.parameters())
+
+
+def _clip(config: TrainConfig) -> tuple[int, int]:
+    """Look at both towers, a picture and a text; the comparison of a batch is left out."""
+    from train.clip_base import Base, preprocessing, spec_of
+    from train.clip_pixels import Look
+
+    base = Base(spec_of(config.clip.model))
+    model = base.make(weights=False, device="meta")
+    side_px = Look.of(preprocessing(model)).fit.size_px
+    model(torch.empty(1, 3, side_px, side_px), base.tokenizer()([""]).to("meta"))
+    return sum(one.numel() for one in model.parameters()), side_px

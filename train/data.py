@@ -4,7 +4,7 @@ Global batch g is the same for any number of processes and loader workers: each 
 samples, and a loader worker makes whole local batches. So a run is resumed by one number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.errors import ConfigError, InputError, InvariantError
+from pipeline.resize import Scratch
 from pipeline.rows import decode_stored
 from pipeline.store import Store
 from pipeline.tombstones import Watch
-from train.buckets import fit
+from train.buckets import Bucket, fit
 from train.manifest import Manifest
 from train.order import Epoch, Order, Slots, key
 from train.reading import ShardReader
+
+Shaped = Callable[[NDArray[np.uint8], Bucket, int, int], NDArray[np.uint8]]
+"""(Picture u8[H,W,3], shape, seed, slot) → the picture in that shape; what is random in it belongs to seed and slot."""
 
 HIDDEN_EVERY_S = 0.25
 """How old the tombstones may be that a batch is compared with."""
@@ -72,6 +76,8 @@ class Batches(Dataset[Batch]):
     pictures: bool = True
     """False: `pixels` are u8[B,3,0,0], for models that learn from embeddings alone."""
     captions: bool = False
+    shaped: Shaped | None = None
+    """How a picture is brought to its shape; None: as the decoder's training wants it, cut at random."""
     _epochs: dict[int, Epoch] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +93,10 @@ class Batches(Dataset[Batch]):
     @cached_property
     def _reader(self) -> ShardReader:
         return ShardReader(self.store, self.manifest)
+
+    @cached_property
+    def _scratch(self) -> Scratch:
+        return Scratch()
 
     @cached_property
     def _watch(self) -> Watch:
@@ -145,10 +155,13 @@ class Batches(Dataset[Batch]):
                 self._must_be_hidden(uid[at])
                 gone.append(at)
                 continue
-            across, down, turn = chances(self.order.seed, int(slot[at]), "crop", 3)
-            picture = fit(decode_stored(data), shape, across, down, self.mirror and turn < 0.5)
-            pixels[at] = picture.transpose(2, 0, 1)
+            shaped = self.shaped or self._cut
+            pixels[at] = shaped(decode_stored(data), shape, self.order.seed, int(slot[at])).transpose(2, 0, 1)
         return pixels, gone
+
+    def _cut(self, picture: NDArray[np.uint8], shape: Bucket, seed: int, slot: int) -> NDArray[np.uint8]:
+        across, down, turn = chances(seed, slot, "crop", 3)
+        return fit(picture, shape, across, down, self.mirror and turn < 0.5, self._scratch)
 
     def _captions(
         self, shard: NDArray[np.int64], row: NDArray[np.int64], shown: NDArray[np.int64], uid: NDArray[np.bytes_]

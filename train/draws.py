@@ -3,7 +3,8 @@
 Numbers are drawn on the CPU by counter-based Philox (Salmon et al. 2011), keyed afresh for every sample: no state to save.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,3 +35,11 @@ class Draws:
     def _generator(self, slot: int, purpose: str) -> np.random.Generator:
         words: NDArray[np.uint64] = np.array([key(self.seed, slot, purpose), slot], np.uint64)
         return np.random.Generator(np.random.Philox(key=words))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Let torch's own generators (the CPU's and a device's) start from a seed, and give them back as they were."""
+    with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
+        torch.manual_seed(seed % 2**63)
+        yield

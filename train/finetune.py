@@ -48,7 +48,7 @@ class FinetuneTask:
     def losses(self, module: nn.Module, batch: Batch, draws: Draws, *, plain: bool = False) -> torch.Tensor:
         """Return f32[B]. A sample without condition gets the empty text, as guidance uses it."""
         device = batch.pixels.device
-        pixels = batch.pixels.float() / 127.5 - 1
+        pixels = batch.pixels.float().div_(127.5).sub_(1)
         cell = self.latents.cell_px
         shape = (self.latents.channels, pixels.shape[2] // cell, pixels.shape[3] // cell)
         clean = self.latents.encode(pixels, draws.normal("posterior", *shape).to(device))

@@ -27,6 +27,10 @@ def sampler(run: Run, device: torch.device) -> Sampler | None:
     rows = run.held if run.held.rows_shown else run.shown
     if run.facts.kind == "finetune":
         return None
+    if run.facts.kind == "clip":
+        from train.retrieval import recall_sampler
+
+        return recall_sampler(run, device)
     seed = key(run.config.data.seed, "samples")
     source = Batches(run.store, rows, Order(rows.shards, seed, PICTURES, run.config.data.window), pictures=False)
 

@@ -19,14 +19,14 @@ from pipeline.tombstones import Watch
 from train import checkpoint, ledger, order
 from train.checkpoint import Cursor
 from train.data import HIDDEN_EVERY_S, Batch, Batches, loader
-from train.draws import Draws
+from train.gradient import Gradient
 from train.ledger import Segment
 from train.optim import Averaged, adamw, lr_at, trained
 from train.progress import Progress
 from train.run import Run
 from train.tasks import Task
 from train.validation import Validation
-from train.world import World, half
+from train.world import World, half, plain_attention
 
 Sampler = Callable[[Task, Path, int], dict[str, float]]
 """Called with averaged weights, the run's folder and the step; draws samples and returns what it measured on them."""
@@ -65,11 +65,14 @@ class Loop:
         self._watch = Watch(self.run.store, HIDDEN_EVERY_S)
         self.optimizer = adamw(self.task.module, config.optim)
         self.average = Averaged.of(self.task.module, config.optim.ema_decay)
-        self.validation = Validation.of(self.run, self.task, self.world, self.batches.captions)
+        self.validation = Validation.of(self.run, self.task, self.world)
         self.autocast = (
             torch.autocast(self.world.device.type, torch.bfloat16)
             if half(config.run.precision, self.world.device)
             else nullcontext()
+        )
+        self.gradient = Gradient(
+            self.world, config.data.seed, config.optim.batch, config.optim.micro_batch, self.autocast
         )
         module: nn.Module = torch.compile(self.task.module) if config.run.compile else self.task.module  # type: ignore[assignment]
         self.module = DistributedDataParallel(module, forward_sync_buffers=False) if self.world.size > 1 else module
@@ -109,25 +112,13 @@ class Loop:
         config, device = self.run.config.optim, self.world.device
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(config, batch.step)
-        size = len(batch.weight)
-        micro = min(config.micro_batch or size, size)
-        losses = []
-        for at in range(0, size, micro):
-            piece = part(batch, slice(at, at + micro)).to(device)
-            draws = Draws(self.run.config.data.seed, piece.slot.tolist())
-            last = at + micro >= size
-            with nullcontext() if last or self.world.size == 1 else self.module.no_sync():  # type: ignore[operator]
-                with self.autocast:
-                    found = self.task.losses(self.module, piece, draws)
-                mine = torch.where(piece.weight > 0, found * piece.weight, 0.0)
-                (mine.sum() * (self.world.size / config.batch)).backward()  # type: ignore[no-untyped-call]
-            losses.append(mine.detach())
+        with plain_attention(device):  # backwards too: recompute asks for attention again there
+            each = self.gradient.add(self.task, self.module, batch)
         norm = nn.utils.clip_grad_norm_(trained(self.task.module), config.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.step()
         self.segment.add(batch)
-        each = torch.cat(losses)
         sums = torch.tensor(
             [0.0, float(batch.weight.sum()), float(batch.hidden), float(self.stop.is_set())], dtype=torch.float64
         )
@@ -212,14 +203,6 @@ def without(batch: Batch, hidden: frozenset[bytes]) -> Batch:
     weight = batch.weight.clone()
     weight[torch.from_numpy(np.array(gone, np.int64))] = 0.0
     return replace(batch, weight=weight, hidden=batch.hidden + len(gone))
-
-
-def part(batch: Batch, mine: slice) -> Batch:
-    """Return some samples of a batch."""
-    cut: dict[str, Any] = {
-        name: value[mine] if name not in ("step", "epoch", "hidden") else value for name, value in vars(batch).items()
-    }
-    return Batch(**cut)
 
 
 @contextmanager

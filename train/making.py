@@ -43,6 +43,7 @@ class Near:
     copy: bool
 
 
+_LINE_PX = 13
 Check = Callable[[Image.Image], Near | None]
 
 
@@ -136,7 +137,7 @@ def write(made: Made, folder: Path, number: int, form: str, signing: Signing | N
 def sheet(made: Sequence[Made], cell_px: int = 128) -> Image.Image:
     """Return the pictures side by side, each over its prompt."""
     columns = max(1, math.ceil(math.sqrt(len(made) * 1.4)))
-    rows, line_px = math.ceil(len(made) / columns), 16
+    rows, line_px = math.ceil(len(made) / columns), 2 * _LINE_PX + 2
     page = Image.new("RGB", (columns * (cell_px + 8) + 8, rows * (cell_px + line_px + 8) + 8), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(11)
     for at, one in enumerate(made):
@@ -148,11 +149,24 @@ def sheet(made: Sequence[Made], cell_px: int = 128) -> Image.Image:
         )
         page.paste(small, (left, top))
         words = str(one.facts.get("prompt") or one.facts.get("share") or one.facts.get("image") or "")
-        while words and draw.textlength(words, font) > cell_px:
-            words = words[:-2].rstrip("…") + "…"
+        words = "\n".join(_lines(words, lambda text: draw.textlength(text, font) <= cell_px))
         flagged = one.near is not None and one.near.copy
-        draw.text((left, top + cell_px + 1), words, "#b3261e" if flagged else "#222222", font)
+        draw.multiline_text((left, top + cell_px + 1), words, "#b3261e" if flagged else "#222222", font, spacing=1)
     return page
+
+
+def _lines(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Return a text in two lines at most, broken between words; what is left over is cut off."""
+    words = text.split()
+    first = next((n for n in range(len(words), 0, -1) if fits(" ".join(words[:n]))), 1)
+    lines = [" ".join(words[:first]), " ".join(words[first:])]
+    return [_cut(one, fits) for one in lines if one]
+
+
+def _cut(text: str, fits: Callable[[str], bool]) -> str:
+    while text and not fits(text):
+        text = text[:-2].rstrip("…") + "…"
+    return text
 
 
 def line(made: Made, path: Path) -> str:

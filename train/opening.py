@@ -39,13 +39,15 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
     if run.facts.kind != "decoder":
         raise InputError(f"{folder} trains a {run.facts.kind}; name a decoder's run, and a prior's with --prior")
     facts, made = facts_of(run, step), None
-    decoder = models.load(_weights(run, step))
+    decoder = models.load(weights_folder(run, step))
     if prior is not None:
         other = open_run(prior)
+        if other.facts.kind != "prior":
+            raise InputError(f"{prior} trains a {other.facts.kind}; --prior names the run of a prior")
         theirs = facts_of(other, None)
         if theirs["clip"].get("weights_sha256") != facts["clip"].get("weights_sha256"):
             raise InputError(f"{prior} learnt from another encoder ({theirs['clip'].get('model')}) than {folder}")
-        made = models.load(_weights(other, None))
+        made = models.load(weights_folder(other, None))
         facts["prior"] = {name: theirs[name] for name in ("run", "step", "images_seen", "weights_sha256", "snapshot")}
     assert isinstance(decoder, models.Decoder)
     from train.export import assemble
@@ -56,7 +58,8 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
     return Model(pipeline, facts, _spec(facts))
 
 
-def _weights(run: Run, step: int | None) -> Path:
+def weights_folder(run: Run, step: int | None) -> Path:
+    """Return the folder of a checkpoint's averaged weights, the newest one's where no step is named; InputError without one."""
     newest = step if step is not None else checkpoint.last(run.folder)
     if newest is None:
         raise InputError(f"{run.folder}: no checkpoint yet; wait for the first, or `tamis train … --resume`")
@@ -67,7 +70,7 @@ def _weights(run: Run, step: int | None) -> Path:
 
 def facts_of(run: Run, step: int | None) -> dict[str, Any]:
     """Return what a run's checkpoint is and what it learnt from."""
-    weights = _weights(run, step)
+    weights = weights_folder(run, step)
     cursor = checkpoint.read(weights.parent)
     rows = run.rows.facts
     digests = {path.parent.name: sha256_file(path) for path in sorted(weights.rglob("*.safetensors"))}
@@ -93,6 +96,7 @@ def _exported(folder: Path, device: torch.device) -> Model:
         facts = json.loads((folder / "tamis.json").read_text())
     except (FileNotFoundError, ValueError) as error:
         raise InputError(f"{folder}: not a folder of `tamis export` (tamis.json: {error})") from error
+    diffusers.utils.logging.disable_progress_bar()
     # our own code from our own folder, which the user named
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, trust_remote_code=True).to(device)
     return Model(pipeline, facts, _spec(facts))

@@ -1,5 +1,6 @@
 """The optimiser, its learning rate as a function of the step, and the averaged weights."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from torch import nn
 
 from train.settings import OptimConfig
 
+LARGEST_LOGIT_SCALE = math.log(100)
+
 
 def lr_at(config: OptimConfig, step: int) -> float:
     """Return the learning rate of a step: a linear rise, then constant, then a linear fall where a cool-down is asked for."""
@@ -21,10 +24,25 @@ def lr_at(config: OptimConfig, step: int) -> float:
 
 
 def adamw(module: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov & Hutter 2019) over what is trained."""
-    return torch.optim.AdamW(
-        trained(module), lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True
+    """Return AdamW (Loshchilov & Hutter 2019) over what is trained. Gains, biases and scalars do not decay.
+
+    A model with a `logit_scale` has it kept between 0 and ln 100 after each step (Radford et al. 2021, section 2.5).
+    """
+    groups: list[dict[str, Any]] = [{"params": trained(module)}]
+    if config.weight_decay:
+        flat = [[one for one in trained(module) if (one.ndim < 2) == small] for small in (False, True)]
+        groups = [{"params": flat[0]}, {"params": flat[1], "weight_decay": 0.0}]
+    made = torch.optim.AdamW(
+        groups, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True
     )
+    scale = getattr(module, "logit_scale", None)
+    if isinstance(scale, nn.Parameter):
+
+        def bound(*_: Any) -> None:
+            scale.data.clamp_(0.0, LARGEST_LOGIT_SCALE)
+
+        made.register_step_post_hook(bound)
+    return made
 
 
 def trained(module: nn.Module) -> list[nn.Parameter]:

@@ -3,85 +3,78 @@
 A distribution can be near its floor while prompts are ignored, so prompt agreement is measured first.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from train.estimates import Estimate, Share
+
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
+AMONG: Final = 100
+"""Texts that a picture's own text competes with, itself included."""
+_CMMD_SIGMA: Final = 10.0
+_CMMD_SCALE: Final = 1000.0
 
 
-@dataclass(frozen=True)
-class Share:
-    """A share of trials with its 95 % interval (Wilson 1927)."""
-
-    hits: int
-    trials: int
-
-    @property
-    def value(self) -> float:
-        """Return the share, 0 to 1."""
-        return self.hits / self.trials if self.trials else float("nan")
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Return the bounds of the interval."""
-        if not self.trials:
-            return 0.0, 1.0
-        z, n, p = 1.959964, self.trials, self.value
-        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, float(middle - half)), min(1.0, float(middle + half))
-
-
-def retrieved(pictures: F32, texts: F32, *, among: int = 100, seed: int = 0, at: int = 1) -> Share:
+def retrieved(
+    pictures: F32, texts: F32, *, pool: F32 | None = None, among: int = AMONG, seed: int = 0, at: int = 1
+) -> Share:
     """Tell for how many pictures f32[N,D] their own text f32[N,D] is among the `at` nearest of `among` texts, its own included.
 
-    The others are drawn from the other rows whose text's vector differs; equal texts do not compete. Chance is at/among.
+    The others are drawn from `pool` f32[M,D] (the other rows' texts when absent), of which those with another vector
+    compete: equal texts do not. Chance is at/among, or more where there are fewer texts.
     """
     rng = np.random.default_rng(seed)
-    hits = 0
-    similar = texts @ texts.T > 0.9999
-    for row in range(len(pictures)):
-        others = np.flatnonzero(~similar[row])
+    pool = texts if pool is None else pool
+    hits, chances = 0, []
+    for picture, text in zip(pictures, texts, strict=True):
+        others = np.flatnonzero(pool @ text <= 0.9999)
         drawn = rng.choice(others, min(among - 1, len(others)), replace=False)
-        mine = float(pictures[row] @ texts[row])
-        hits += int((texts[drawn] @ pictures[row] >= mine).sum() < at)
-    return Share(hits, len(pictures))
+        hits += int((pool[drawn] @ picture >= float(picture @ text)).sum() < at)
+        chances.append(min(1.0, at / (len(drawn) + 1)))
+    return Share(hits, len(pictures), float(np.mean(chances)) if chances else 1.0)
 
 
-def kid(one: F32, two: F32, *, subsets: int = 100, size: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Return the Kernel Inception Distance of vectors f32[N,D], and its standard error over the subsets.
+def kid(one: F32, two: F32) -> Estimate:
+    """Return the Kernel Inception Distance of vectors f32[N,D], here of CLIP's.
 
-    The unbiased squared MMD with (xᵀy/D + 1)³ (Bińkowski et al. 2018, arXiv 1801.01401, eq. 3); it may be negative.
+    The unbiased squared MMD with (xᵀy/D + 1)³ (Bińkowski et al. 2018, arXiv 1801.01401, section 3); it may be negative.
     """
-    rng = np.random.default_rng(seed)
-    size = min(size, len(one), len(two))
-    found = []
-    for _ in range(subsets):
-        x = one[rng.choice(len(one), size, replace=False)].astype(np.float64)
-        y = two[rng.choice(len(two), size, replace=False)].astype(np.float64)
-        dimensions = x.shape[1]
-        kernels = [(a @ b.T / dimensions + 1) ** 3 for a, b in ((x, x), (y, y), (x, y))]
-        found.append(_unbiased(*kernels))
-    return float(np.mean(found)), float(np.std(found) / np.sqrt(subsets))
+    return _distance(one, two, lambda x, y: (x @ y.T / x.shape[1] + 1) ** 3)
 
 
-def cmmd(one: F32, two: F32) -> float:
+def cmmd(one: F32, two: F32) -> Estimate:
     """Return CMMD of unit vectors: 1000 times the squared MMD with a Gaussian kernel of σ = 10 (Jayasumana et al. 2024, 2401.09603).
 
-    The biased estimate, as its authors use it: zero for equal sets.
+    The unbiased estimate, so that it is about zero for two samples of one distribution, however small; it may be negative.
     """
-    x, y = one.astype(np.float64), two.astype(np.float64)
-    means = [float(np.exp(-_squared(a, b) / 200).mean()) for a, b in ((x, x), (y, y), (x, y))]
-    return 1000 * (means[0] + means[1] - 2 * means[2])
+    found = _distance(one, two, lambda x, y: np.exp(-_squared(x, y) / (2 * _CMMD_SIGMA**2)))
+    return Estimate(_CMMD_SCALE * found.value, _CMMD_SCALE * found.error, found.n)
 
 
-def _unbiased(xx: F64, yy: F64, xy: F64) -> float:
-    rows = len(xx)
-    inner = ((one.sum() - np.trace(one)) / (rows * (rows - 1)) for one in (xx, yy))
-    return float(sum(inner) - 2 * xy.mean())
+def _distance(one: F32, two: F32, kernel: Callable[[F64, F64], F64]) -> Estimate:
+    """Return the squared MMD by its one-sample U-statistic (Gretton et al. 2012, JMLR 13, eq. 4), with its jackknife error.
+
+    Pair i is (one[i], two[i]), and no term is of a pair with itself: a picture and the real one of its own prompt may
+    depend on each other. Of sets of different size, as many are taken as the smaller has.
+    """
+    rows = min(len(one), len(two))
+    if rows < 2:
+        return Estimate(float("nan"), float("nan"), rows)
+    x, y = one[:rows].astype(np.float64), two[:rows].astype(np.float64)
+    crossed = kernel(x, y)
+    h = kernel(x, x) + kernel(y, y) - crossed - crossed.T
+    np.fill_diagonal(h, 0.0)
+    each = h.sum(1)
+    value = float(each.sum() / (rows * (rows - 1)))
+    if rows < 3:
+        return Estimate(value, float("nan"), rows)
+    without = (each.sum() - 2 * each) / ((rows - 1) * (rows - 2))
+    return Estimate(value, float(np.sqrt((rows - 1) / rows * ((without - without.mean()) ** 2).sum())), rows)
 
 
 def _squared(x: F64, y: F64) -> F64:
@@ -97,20 +90,44 @@ class Quality:
     """Prompts retrieved among 100 from made pictures."""
     agreement_real: Share
     """From the real pictures of the same prompts: as much as can be reached."""
-    kid: float
-    kid_floor: float
-    """Of real training pictures against real validation pictures; `cmmd_floor` alike."""
-    cmmd: float
-    cmmd_floor: float
-    pictures: int
+    clip_own: Estimate
+    """Cosine of made pictures with their own prompts; `clip_real` of the real ones, `clip_shuffled` of made ones with others'."""
+    clip_real: Estimate
+    clip_shuffled: Estimate
+    kid: Estimate
+    """Of made pictures against real held-out ones."""
+    kid_floor: Estimate
+    """Of real training pictures against the same real held-out ones; `cmmd_floor` alike."""
+    cmmd: Estimate
+    cmmd_floor: Estimate
+
+    def told(self) -> dict[str, Any]:
+        """Return the figures as JSON."""
+        return {one.name: getattr(self, one.name).told() for one in fields(self)}
 
 
-def measure(made: F32, real: F32, training: F32, texts: F32, *, seed: int = 0) -> Quality:
-    """Compare made pictures with real ones of the same prompts, all as CLIP vectors f32[N,D] of unit norm.
+@dataclass(frozen=True)
+class Sample:
+    """Made pictures and the real ones of the same prompts, as CLIP vectors f32[N,D] of unit norm."""
 
-    `real` are held-out pictures of the prompts `texts`, `training` other real ones for the floors.
+    made: F32
+    real: F32
+    texts: F32
+
+
+def measure(sample: Sample, held: F32, training: F32, *, pool: F32 | None = None, seed: int = 0) -> Quality:
+    """Measure made pictures against real held-out ones f32[M,D], with the distance of real training ones to these as the floor.
+
+    `pool` are the texts that compete with each picture's own (`retrieved`).
     """
+    made, real, texts = sample.made, sample.real, sample.texts
+    order = np.random.default_rng(seed).permutation(len(texts))
+    others = np.empty_like(texts)
+    others[order] = texts[np.roll(order, 1)]
+    own, genuine, shuffled = (
+        Estimate.mean((a * b).sum(1).astype(np.float64)) for a, b in ((made, texts), (real, texts), (made, others))
+    )
     return Quality(
-        retrieved(made, texts, seed=seed), retrieved(real, texts, seed=seed), kid(made, real, seed=seed)[0],
-        kid(training, real, seed=seed)[0], cmmd(made, real), cmmd(training, real), len(made),
+        retrieved(made, texts, pool=pool, seed=seed), retrieved(real, texts, pool=pool, seed=seed), own, genuine, shuffled,
+        kid(made, held), kid(training, held), cmmd(made, held), cmmd(training, held),
     )  # fmt: skip

@@ -4,21 +4,20 @@ import json
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.clip_spec import file_sha256
 from pipeline.errors import ConfigError, DatasetBusy, FormatError, InputError
 from pipeline.ids import stable_hash
 from pipeline.lock import hold
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
-from train import checkpoint, latents, ledger, manifest
-from train.buckets import buckets
+from train import checkpoint, ledger, manifest
+from train.beginning import MODEL, beginning
 from train.manifest import Manifest
 from train.order import Order
 from train.settings import TrainConfig
@@ -34,12 +33,12 @@ class Facts:
 
     id: str
     kind: str
-    """decoder, prior or finetune."""
+    """decoder, prior, finetune or clip."""
     dataset: str
     snapshot: int
     config: dict[str, Any]
     base: str | None = None
-    """Folder of the pipeline that is fine-tuned."""
+    """Folder of the pipeline, or name of the CLIP model, that is fine-tuned."""
     parents: list[str] = field(default_factory=list)
 
 
@@ -88,46 +87,20 @@ def create(kind: str, store: Store, config: TrainConfig, folder: Path, base: str
     """Make a run's folder for the newest snapshot; InputError when there is a run already."""
     if (folder / _FILE).exists():
         raise _taken(folder)
-    multiple, side = _multiple(kind, config, base), config.data.resolution_px
-    if side % multiple:
-        raise ConfigError(
-            f"data.resolution_px: {side} is no multiple of {multiple}, the pixels that one patch or cell covers"
-        )
-    parents = [f"{base} ({_weights(Path(base))})"] if base is not None else []
-    shapes = buckets(side, multiple_px=multiple, max_aspect=config.data.max_aspect)
-    rows = manifest.make(store, require_latest(store), shapes)
+    begun = beginning(kind, config, base)
+    rows = manifest.make(store, require_latest(store), begun.shapes)
     about = (uuid.uuid4().hex[:16], kind, store.root, rows.facts.snapshot, config.model_dump(mode="json"))
-    facts = Facts(*about, base=base, parents=parents)
-    return _new(Run(folder.resolve(), facts, rows))
+    facts = Facts(*about, base=begun.base, parents=begun.parents)
+    return _new(Run(folder.resolve(), facts, rows), begun.describe)
 
 
-def _weights(base: Path) -> str:
-    """Return the digest of the U-Net that is fine-tuned; what its makers showed it is unknown."""
-    files = sorted((base / "unet").glob("*.safetensors"))
-    if not files:
-        raise InputError(f"{base}: no diffusers pipeline with a U-Net in safetensors here; `--from` names its folder")
-    return "unet " + stable_hash([file_sha256(path) for path in files])
-
-
-def _multiple(kind: str, config: TrainConfig, base: str | None) -> int:
-    """Return what the sides of a bucket must be multiples of: whole patches, and whole cells at every level."""
-    model = config.decoder
-    unet = 2 ** (len(model.channels) - 1)
-    if kind == "prior":
-        return 1
-    if kind == "finetune":
-        assert base is not None
-        return latents.scale(Path(base) / "vae") * latents.scale(Path(base) / "unet")
-    inner = model.patch_px if model.architecture == "transformer" else unet
-    return inner * (latents.scale(Path(model.vae)) if model.vae is not None else 1)
-
-
-def _new(run: Run) -> Run:
-    """Write a run that is not there yet; run.json comes last and makes it one."""
+def _new(run: Run, describe: Callable[[Path], None]) -> Run:
+    """Write a run that is not there yet, `describe` what belongs to its model; run.json comes last and makes it one."""
     with held(run):  # two people who name the same folder at once
         if (run.folder / _FILE).exists():
             raise _taken(run.folder)
         manifest.write(run.rows, run.folder / _ROWS)
+        describe(run.folder)
         keep(run)
     return run
 
@@ -150,6 +123,11 @@ def open_run(folder: Path) -> Run:
     except (ValueError, TypeError) as error:
         raise FormatError(f"{folder / _FILE}: not a run of this version ({error})") from error
     return Run(folder.resolve(), facts, manifest.read(folder / _ROWS))
+
+
+def kind_of(folder: Path) -> str | None:
+    """Return what is trained in a folder, or None where there is no run."""
+    return open_run(folder).facts.kind if (folder / _FILE).is_file() else None
 
 
 def resumed(run: Run, config: TrainConfig | None, store: Store) -> Run:
@@ -194,7 +172,12 @@ def branch(run: Run, step: int | None, folder: Path) -> Run:
             draft.rename(target)
         for segment in ledger.read(run.folder, step):
             ledger.write(folder, segment)
-    return _new(Run(folder.resolve(), facts, run.rows))
+
+    def described(new: Path) -> None:
+        if (run.folder / MODEL).is_dir():
+            shutil.copytree(run.folder / MODEL, new / MODEL, dirs_exist_ok=True)
+
+    return _new(Run(folder.resolve(), facts, run.rows), described)
 
 
 @contextmanager

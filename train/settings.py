@@ -4,12 +4,13 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from pipeline.clip_spec import MINI
 from pipeline.config import Section, checked
 from pipeline.errors import ConfigError
 from pipeline.ids import stable_hash
-from train.presets import PRESETS, Kind
+from train.presets import DEFAULTS, PRESETS, Kind
 
 
 class DecoderConfig(Section):
@@ -21,7 +22,11 @@ class DecoderConfig(Section):
     heads: int = Field(4, ge=1, description="Attention heads; of a U-Net, at its lowest resolution")
     head_width: int = Field(32, ge=4, description="Channels of a head; heads × head_width is the transformer's width")
     layers: int = Field(6, ge=1, description="Blocks of the transformer, or layers a block of the U-Net")
-    patch_px: int = Field(4, ge=1, description="Side of a patch, in pixels or latent cells")
+    patch_px: int = Field(
+        4,
+        ge=1,
+        description="Side of a patch, in pixels or latent cells; channels × its square should not exceed the width",
+    )
     channels: list[int] = Field([32, 64, 128], min_length=1, description="Channels of the U-Net's levels")
     condition: Literal["image", "text", "both"] = Field(
         "image", description="Stored CLIP embedding that says what to draw"
@@ -37,6 +42,28 @@ class PriorConfig(Section):
     head_width: int = Field(32, ge=4, description="Channels of a head")
     layers: int = Field(4, ge=1, description="Blocks of the transformer")
     tokens: int = Field(5, ge=2, description="Tokens that a text embedding becomes")
+
+
+class ClipConfig(Section):
+    """The CLIP model that learns which texts belong to which pictures."""
+
+    model: str = Field(
+        MINI,
+        description="open_clip model: NAME (random weights), NAME/PRETRAINED, local-dir:PATH, hf-hub:ORG/NAME, tamis-mini",
+    )
+    lock_image: bool = Field(False, description="Leave the image tower as it is (LiT)")
+    lock_text: bool = Field(False, description="Leave the text tower as it is")
+    crop_least_frac: float = Field(
+        0.9, gt=0, le=1, description="Least share of a picture's area that a random crop shows"
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _absolute(cls, said: str) -> str:
+        """Name a folder with its whole path, since a run may go on from another place."""
+        path = Path(said.removeprefix("local-dir:"))
+        is_folder = said.startswith("local-dir:") or (said != MINI and path.is_dir())
+        return f"local-dir:{path.resolve()}" if is_folder else said
 
 
 class ObjectiveConfig(Section):
@@ -66,7 +93,7 @@ class OptimConfig(Section):
     warmup_steps: int = Field(200, ge=0, description="Steps in which the learning rate rises")
     cooldown_frac: float = Field(0.0, ge=0, le=1, description="Share of the steps at the end in which it falls to zero")
     beta2: float = Field(0.99, gt=0, lt=1, description="Second beta of AdamW")
-    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW, of all but gains, biases and scalars")
     clip_norm: float = Field(1.0, gt=0, description="Largest norm of a gradient; longer ones are shortened")
     ema_decay: float = Field(
         0.999, ge=0, lt=1, description="Decay of the averaged weights, reached by a warm-up of power 3/4"
@@ -76,7 +103,9 @@ class OptimConfig(Section):
 class DataConfig(Section):
     """What is shown."""
 
-    resolution_px: int = Field(32, ge=8, description="Side of a square picture; buckets have about as many pixels")
+    resolution_px: int = Field(
+        32, ge=8, description="Side of a square picture; buckets have about as many pixels. A CLIP model says its own"
+    )
     max_aspect: float = Field(1.0, ge=1, description="Largest ratio of the sides of a bucket; 1: squares alone")
     mirror: bool = Field(True, description="Show half of the pictures mirrored")
     validation_frac: float = Field(0.02, ge=0, lt=1, description="Share of the rows held out, by name")
@@ -98,7 +127,7 @@ class RunConfig(Section):
     keep_last: int = Field(2, ge=1, description="Newest checkpoints that are kept")
     keep_steps: int | None = Field(None, ge=1, description="Checkpoints at its multiples are kept for good")
     validate_steps: int = Field(250, ge=1, description="Steps between validation losses")
-    sample_steps: int = Field(1_000, ge=1, description="Steps between grids of samples")
+    sample_steps: int = Field(1_000, ge=1, description="Steps between grids of samples; of a CLIP, between recalls")
     log_steps: int = Field(10, ge=1, description="Steps between lines of metrics.jsonl")
 
 
@@ -107,6 +136,7 @@ class TrainConfig(Section):
 
     decoder: DecoderConfig = DecoderConfig()
     prior: PriorConfig = PriorConfig()
+    clip: ClipConfig = ClipConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optim: OptimConfig = OptimConfig()
     data: DataConfig = DataConfig()
@@ -124,13 +154,16 @@ def settle(
     """Return the configuration that a preset, a TOML file and options make, the later ones winning; ConfigError explains."""
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"--preset: {preset!r} is none of {', '.join(PRESETS)}; `tamis train presets` shows them")
-    raw = _merged(PRESETS[preset][kind] if preset else {}, _read(file) if file else {}, options or {})
+    named = PRESETS[preset][kind] if preset else {}
+    raw = _merged(DEFAULTS.get(kind, {}), named, _read(file) if file else {}, options or {})
     found: TrainConfig = checked(TrainConfig, raw, str(file or "configuration"), "tamis train config")
     if preset == "base" and kind == "decoder" and found.decoder.vae is None:
         raise ConfigError(
             "the preset `base` draws in latents: name the folder of a diffusers AutoencoderKL with --vae, "
             "or as `vae` in the file's [decoder] (or take `small`, which draws pixels)"
         )
+    if kind == "clip" and found.clip.lock_image and found.clip.lock_text:
+        raise ConfigError("clip.lock_image, clip.lock_text: with both towers locked there is nothing to train")
     return found
 
 

@@ -19,6 +19,7 @@ from train.models import standardise
 from train.progress import Progress
 from train.run import Run
 from train.settings import TrainConfig
+from train.sources import source
 from train.tasks import DecoderTask, PriorTask, Task, decoder_task, prior_task
 from train.world import World, joined
 
@@ -51,7 +52,6 @@ def _alone(run: Run, world: World, quiet: bool) -> bool:
 
 
 def _train(run: Run, world: World, quiet: bool) -> bool:
-    store = run.store
     if world.first:
         runs.keep(run)  # how it is run may have changed
         runs.register(run)
@@ -60,11 +60,8 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
         _must_be_there(run)
     world.wait()
     at = checkpoint.last(run.folder)
-    batches = Batches(
-        store, run.shown, run.order, world.rank, world.size, run.config.data.mirror, run.facts.kind != "prior",
-        run.facts.kind == "finetune",
-    )  # fmt: skip
-    task = make_task(run, batches, world.device)
+    batches = source(run, run.shown, run.order, world, plain=False)
+    task = make_task(run, batches, world)
     progress = Progress(
         run.folder, at or 0, run.config.optim.steps, quiet or not world.first, world.first, run.config.run.log_steps
     )
@@ -89,8 +86,13 @@ def _must_be_there(run: Run) -> None:
         )
 
 
-def make_task(run: Run, batches: Batches, device: torch.device) -> Task:
+def make_task(run: Run, batches: Batches, world: World) -> Task:
     """Make what a run trains, with the weights it starts from."""
+    device = world.device
+    if run.facts.kind == "clip":
+        from train.clip_task import clip_task
+
+        return clip_task(run, world)
     if run.facts.kind == "finetune":
         from train.finetune import finetune_task
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from index.serve import api, clip_retrieval, errors, health
 from index.serve.access_log import AccessLog
+from index.serve.aesthetic import Tastes
 from index.serve.batching import Searches
 from index.serve.bodies import BodyLimits
 from index.serve.catalogue import Catalogue
@@ -46,6 +47,9 @@ def create_app(
         state.models.load(catalogue.all(), settings.warm)
         yield
         watcher.cancel()
+        office = getattr(app.state, "office", None)  # made by the first request to it
+        if office is not None:
+            await asyncio.to_thread(office.jobs.wait)
         state.work.close()
         state.slow.close()
         catalogue.close()
@@ -82,7 +86,7 @@ def _state(catalogue: Catalogue, settings: Settings) -> State:
     searches = {one.name: Searches(one, work, settings.threads, settings.waiting) for one in catalogue.all()}
     return State(
         catalogue, settings, Metrics(), work, searches, Fetches(settings), Models(catalogue.all(), settings.model_s),
-        Overviews(), Work(2, 32, 3 * settings.work_s, "tamis-slow"),
+        Overviews(), Tastes(), Work(2, 32, 3 * settings.work_s, "tamis-slow"),
     )  # fmt: skip
 
 

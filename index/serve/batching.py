@@ -11,7 +11,7 @@ from index.query import Query
 from index.serve.catalogue import Served
 from index.serve.errors import Overloaded
 from index.serve.work import Work
-from pipeline.errors import InputError
+from pipeline.errors import TamisError
 
 Render = Callable[[list[Hit]], bytes]
 """From hits to a response's body; done in the searching thread."""
@@ -82,7 +82,7 @@ def _answers(served: Served, batch: Sequence[_Asked]) -> list[Any]:
     """Return body or exception of each; one query that cannot be answered does not spoil the others."""
     try:
         found = served.searcher.search_many([asked.query for asked in batch], pictures=False)
-    except InputError as error:
+    except TamisError as error:  # of what was asked, or of a file that this query alone needs
         if len(batch) == 1:
             return [error]
         return [answer for asked in batch for answer in _answers(served, [asked])]

@@ -9,7 +9,6 @@ from index.search import Searcher
 from pipeline.errors import InputError, TamisError
 from pipeline.exposure import Checkpoints
 from pipeline.store import Store
-from pipeline.tombstones import Watch
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -25,13 +24,12 @@ class Served:
     name: str
     store: Store
     searcher: Searcher
-    watch: Watch
     checkpoints: Checkpoints | None = None
     """Which trained models saw a sample; the command line knows, this package does not."""
 
     def hidden(self) -> frozenset[bytes]:
-        """Return the uids that must not be shown now; reads the store where the last look is old."""
-        return self.watch.hidden()
+        """Return the uids that must not be shown now, as its searches see them."""
+        return self.searcher.hidden()
 
 
 class Catalogue:
@@ -49,7 +47,7 @@ class Catalogue:
         """Open data sets given as PATH or NAME=PATH; InputError where one has no index."""
         named = [named_path(dataset) for dataset in datasets]
         stores = [(name, Store.open_url(path)) for name, path in named]
-        return cls([Served(name, store, Searcher(store, device), Watch(store), checkpoints) for name, store in stores])
+        return cls([Served(name, store, Searcher(store, device), checkpoints) for name, store in stores])
 
     @property
     def names(self) -> list[str]:

@@ -1,9 +1,10 @@
 """clip-retrieval's HTTP API as it is (rom1504/clip-retrieval 2.45, clip_back.py), so that its ClipClient and front end work unchanged.
 
 Where it differs, to the better: `deduplicate` fills the answer up again, an unknown id of `/metadata` is left out, and what is
-not supported is named in the header `X-Tamis-Ignored` and not passed over. Ids are 63-bit integers of the uids, the same for ever
-(theirs are row numbers). That is more than a JavaScript number holds; clip-retrieval's own front end reads them with
-json-bigint and sends them back as strings, which are taken too, and every answer has the `uid` for others.
+not supported is named in the header `X-Tamis-Ignored` and not passed over. `use_safety_model` and `aesthetic_score` are
+followed where the data set has such scores (`nsfw_head` and `aesthetic_head` of its run's file). Ids are 63-bit integers of the
+uids, the same for ever (theirs are row numbers). That is more than a JavaScript number holds; clip-retrieval's own front end
+reads them with json-bigint and sends them back as strings, which are taken too, and every answer has the `uid` for others.
 """
 
 import base64
@@ -57,8 +58,8 @@ class KnnBody(BaseModel):
     deduplicate: bool | None = False
     use_safety_model: bool | None = False
     use_violence_detector: bool | None = False
-    aesthetic_score: int | str | None = None
-    aesthetic_weight: float | str | None = None
+    aesthetic_score: Annotated[int, Field(ge=0, le=10)] | Literal[""] | None = None
+    aesthetic_weight: Annotated[float, Field(ge=-100, le=100)] | Literal[""] | None = None
 
 
 class MetadataBody(BaseModel):
@@ -96,10 +97,12 @@ async def knn_service(request: Request, state: Here) -> Response:
     body: KnnBody = await _body(request, KnnBody)
     served = _chosen(state, body.indice_name)
     columns = served.searcher.opened.columns
-    term = await _term(body, state)
-    await state.models.needed(served.name, (term,))
+    terms = [await _term(body, state)]
+    await state.models.needed(served.name, terms)
+    taste = _taste(body)
+    towards = await state.work.run(state.tastes.towards, served, *taste) if taste else None
     query = Query(
-        (term,),
+        (*terms, towards) if towards else tuple(terms),
         k=max(body.num_images, body.num_result_ids or body.num_images),
         modality=body.modality,
         where=(Condition("nsfw_prob", "<=", SAFE_PROB),) if body.use_safety_model and "nsfw_prob" in columns else (),
@@ -109,7 +112,7 @@ async def knn_service(request: Request, state: Here) -> Response:
         query, _results(served, body.num_images, state.settings.inline_pictures)
     )
     state.metrics.searches.labels(served.name).inc()
-    ignored = _ignored(body, columns)
+    ignored = _ignored(body, columns) + (["aesthetic_score"] if taste and not towards else [])
     return json_response(answer, {IGNORED: ", ".join(ignored)} if ignored else None)
 
 
@@ -123,13 +126,18 @@ async def _term(body: KnnBody, state: State) -> Term:
     raise InputError("give one of text, image, image_url, embedding_input")
 
 
+def _taste(body: KnnBody) -> tuple[int, float] | None:
+    """Return score and weight where both are given, which the front end does as texts."""
+    score, weight = body.aesthetic_score, body.aesthetic_weight
+    return (int(score), float(weight)) if score not in (None, "") and weight not in (None, "", 0.0) else None
+
+
 def _ignored(body: KnnBody, columns: Mapping[str, Any]) -> list[str]:
     """Return the parameters that were asked for and that this data set cannot follow."""
     asked = {
         "use_mclip": body.use_mclip,
         "use_safety_model": body.use_safety_model and "nsfw_prob" not in columns,
         "use_violence_detector": body.use_violence_detector,
-        "aesthetic_score": body.aesthetic_score not in (None, "") and body.aesthetic_weight not in (None, "", 0),
     }
     return [name for name, wanted in asked.items() if wanted]
 
@@ -181,7 +189,7 @@ async def metadata(request: Request, state: Here) -> Response:
 def _told(served: Served, ids: Ids, inline: bool) -> bytes:
     with served.searcher.using() as opened:
         rows = opened.facts(ids[opened.having(ids)], ["id", *COLUMNS]).to_pylist()
-    hidden = {uid.hex() for uid in served.hidden()}
-    rows = [row for row in rows if row["key"] not in hidden]
+    hidden = served.hidden()
+    rows = [row for row in rows if bytes.fromhex(row["key"]) not in hidden]
     pictures = _base64(served, [row["id"] for row in rows]) if inline else {}
     return ENCODE([{"id": row["id"], "metadata": _metadata(row) | pictures.get(row["id"], {})} for row in rows])

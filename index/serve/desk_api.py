@@ -127,9 +127,11 @@ async def apply(served: Chosen, office: Work) -> dict[str, Any]:
 @router.post("/{name}/verify", status_code=202, response_model=dict[str, Any])
 async def verify(body: WhichRequest, served: Chosen, office: Work) -> dict[str, Any]:
     """Begin to search every byte for what was erased; requests of which nothing is left are closed and forgotten."""
-    registry = having(served, office, body.request) if body.request else office.registry(served)
+    if body.request:
+        having(served, office, body.request)
+    url = office.settings.registry_url
     work = office.jobs.start(
-        served.name, "verify", lambda note: desk_work.prove_erased(served, registry, body.request, note)
+        served.name, "verify", lambda note: desk_work.prove_erased(served, url, body.request, note)
     )
     return work.to_json()
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from index.erase import erase
+from index.serve.apart import apart
 from index.serve.catalogue import Served
 from index.serve.jobs import Note
 from pipeline.disclosure import notices, removals
@@ -10,6 +11,7 @@ from pipeline.erasure.apply import apply
 from pipeline.erasure.prove import verify
 from pipeline.identify import take_up_lists
 from pipeline.registry.registry import Registry
+from pipeline.store import Store
 
 
 def erase_hidden(served: Served, registry: Registry, note: Note) -> dict[str, Any]:
@@ -28,11 +30,18 @@ def erase_hidden(served: Served, registry: Registry, note: Note) -> dict[str, An
     }
 
 
-def prove_erased(served: Served, registry: Registry, request_id: str | None, note: Note) -> dict[str, Any]:
-    """Search every byte for what was erased, close and forget the requests of which nothing is left, sign reports."""
-    proof = verify(
-        served.store, registry, request_id, lambda what: note(what.replace(served.store.root, served.name), 0, 0)
-    )
+def prove_erased(served: Served, registry_url: str | None, request_id: str | None, note: Note) -> dict[str, Any]:
+    """Search every byte for what was erased, close and forget the requests of which nothing is left, sign reports.
+
+    That is done in a process of its own: it takes hours where a data set is large, and searches go on meanwhile.
+    """
+    return apart(_prove, note, served.store.root, served.name, registry_url, request_id)
+
+
+def _prove(note: Note, root: str, name: str, registry_url: str | None, request_id: str | None) -> dict[str, Any]:
+    store = Store.open_url(root)
+    registry = Registry.open(store, registry_url)
+    proof = verify(store, registry, request_id, lambda what: note(what.replace(store.root, name), 0, 0))
     registry.sign()
     return {
         "closed": proof.closed,

@@ -20,7 +20,7 @@ class Metrics:
             "tamis_request_seconds", "Time to answer", ("route",), buckets=_SECONDS, registry=self.registry
         )
         self.searches = Counter("tamis_searches", "Searches done", ("dataset",), registry=self.registry)
-        self.overloads = Counter("tamis_overloads", "Requests answered 503", registry=self.registry)
+        self._overloads = Counter("tamis_overloads", "Requests answered 503", registry=self.registry)
         self.reloads = Counter(
             "tamis_reloads", "Looks for a newer snapshot that found one, or failed", ("dataset", "outcome"),
             registry=self.registry,
@@ -33,6 +33,8 @@ class Metrics:
         """Count one request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(took_s)
+        if status == 503:
+            self._overloads.inc()
 
     def exposition(self, catalogue: Catalogue) -> tuple[bytes, str]:
         """Return all of it in Prometheus' text form, and the form's media type."""

@@ -1,5 +1,6 @@
 """What requests and the desk share in one server: opened registries, sessions, background jobs, and how much a client may file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Annotated, Final
@@ -12,6 +13,7 @@ from index.serve.rates import Buckets, client_of
 from index.serve.sessions import Sessions
 from index.serve.settings import Settings
 from index.serve.state import State, state_of
+from pipeline.errors import ConfigError, InputError
 from pipeline.registry import place
 from pipeline.registry.registry import Registry
 
@@ -23,6 +25,8 @@ class Office:
     sessions: Sessions
     settings: Settings
     jobs: Jobs = field(default_factory=Jobs)
+    filing: Lock = field(default_factory=Lock)
+    """Held while a request is written down, so that two tries of the same one are not two requests."""
     _registries: dict[str, Registry] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -56,6 +60,22 @@ class Office:
         if wait_s := buckets.take(client_of(request.scope, self.settings.trust_proxy), 1.0):
             after = str(int(wait_s) + 1)
             raise HTTPException(429, f"{sentence}; go on in {after} s", {"Retry-After": after})
+
+
+def one_registry_each(served: Sequence[Served], registry_url: str | None) -> None:
+    """Refuse data sets that would share a registry: a request to one would be shown, and could be followed, at the other."""
+    owners: dict[str, Served] = {}
+    for one in served:
+        try:
+            address = place.address(one.store, registry_url)
+        except ConfigError:  # told when somebody asks for it
+            continue
+        other = owners.setdefault(address, one)
+        if other.store.root != one.store.root:
+            raise InputError(
+                f"{other.name} and {one.name} would have one registry of requests, and show each other's; serve them by two "
+                "commands, each with its own --registry or TAMIS_REGISTRY"
+            )
 
 
 def _buckets(many: float, within_s: float) -> Buckets | None:

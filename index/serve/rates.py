@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from index.serve.errors import told
 
 _LIGHT: Final = re.compile(r"/static/|/healthz$|/metrics$|.*/picture$")
+_WITH_PORT: Final = re.compile(r"^(?:\[([^]]*)\](?::\d+)?|([\d.]+):\d+)$")
+"""An address as some proxies write it, with the port of the connection: that would make every connection a client of its own."""
 _LIGHT_COST: Final = 0.1
 _MOST_CLIENTS: Final = 50_000
 
@@ -62,7 +64,7 @@ def client_of(scope: Scope, trust_proxy: bool) -> str:
     if trust_proxy:
         said = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
         if said:  # the last entry is the proxy's own; those before it are the client's words
-            address = said[-1].decode("latin-1").rsplit(",", 1)[-1].strip()
+            address = _WITH_PORT.sub(r"\1\2", said[-1].decode("latin-1").rsplit(",", 1)[-1].strip())
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

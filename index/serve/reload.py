@@ -23,6 +23,7 @@ async def keep_newest(state: State) -> None:
 def _refresh(served: Served) -> str:
     try:
         return "newer" if served.searcher.refresh() else ""
-    except (TamisError, OSError, RuntimeError) as error:  # FAISS tells of a broken file by RuntimeError
+    except (TamisError, OSError, RuntimeError, ValueError, MemoryError) as error:
+        # FAISS tells of a broken file by RuntimeError, Arrow by ValueError; whatever is let through here ends the watching for good
         LOG.error("%s: a newer snapshot cannot be opened, the old one is served on: %s", served.name, error)
         return "failed"

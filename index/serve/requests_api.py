@@ -1,9 +1,10 @@
 """The API of "Is this mine?": ask, file a request, follow it by its link."""
 
 import json
+from hashlib import sha256
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Header, Path, Request
 from starlette.responses import JSONResponse
 
 from index.query import Term
@@ -19,7 +20,7 @@ from pipeline import held
 from pipeline.erasure.prove import REPORTS
 from pipeline.errors import ConfigError
 from pipeline.identify import take_up
-from pipeline.registry.links import follow, new_link
+from pipeline.registry.links import follow, fresh_secret, new_link
 from pipeline.registry.receipts import receipt
 from pipeline.registry.registry import Registry
 from pipeline.registry.requests import QUESTION, WEB
@@ -38,6 +39,15 @@ Here = Annotated[State, Depends(state_of)]
 Chosen = Annotated[Served, Depends(served_of)]
 Work = Annotated[Office, Depends(office_of)]
 Secret = Annotated[str, Path(max_length=100, description="The last part of the link that was given to you")]
+TryKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern="^[A-Za-z0-9_-]{22,128}$",
+        description="At least 128 random bits, the same for every try of one request: it is then filed once. Keep it to yourself, "
+        "since the request's link is made of it.",
+    ),
+]
 
 
 @router.post("/mine", response_model=dict[str, Any])
@@ -60,45 +70,28 @@ def _mine(body: Named, served: Served, state: State, office: Office) -> dict[str
 
 
 @router.post("/requests", status_code=201, response_model=dict[str, Any])
-async def file(body: Filed, request: Request, served: Chosen, state: Here, office: Work) -> JSONResponse:
+async def file(
+    body: Filed, request: Request, served: Chosen, state: Here, office: Work, try_key: TryKey = None
+) -> JSONResponse:
     """File a request; the answer holds its receipt, and the link by which only you follow it.
 
-    An officer looks at it first, since nobody can know here who you are; with `--trust-requests` it acts at once.
+    An officer looks at it first, since nobody can know here who you are; with `--trust-requests` it acts at once. Whoever gets
+    no answer tries again with the same `Idempotency-Key` and the same words, and is answered for the same request.
     """
     office.may_file(request)
     await _model(body, served, state)
-    made = await state.slow.run(_file, body, served, state, office)
+    made = await state.slow.run(_file, body, served, state, office, try_key)
     return JSONResponse(made, 201)
 
 
-def _file(body: Filed, served: Served, state: State, office: Office) -> dict[str, Any]:
-    kind, value, data = named(body, served.store, state.settings)
-    try:
-        registry = office.registry(served)
-        registry.ready()
-    except ConfigError as error:
-        LOG.error("%s: a request could not be taken: %s", served.name, error)
-        raise Closed(
-            "no requests can be taken here; nothing was filed. Please write to whoever runs this server"
-        ) from error
-    asks = body.wants == "answer"
-    made = registry.add(
-        kind,
-        value,
-        source=WEB,
-        contact=blank(body.contact),
-        note=blank(body.reason),
-        category=QUESTION if asks else body.category,
-        copies=body.copies,
-        held=not state.settings.trust_requests,
-        evidence=sealed_copy(data) if body.show_picture else None,
-    )
-    secret = new_link(registry, made.id)
-    if made.waits:
-        held.look(served.store, registry, made.id)
-    else:
-        take_up(served.store, registry, made.id)
-    now = registry.get(made.id)
+def _file(body: Filed, served: Served, state: State, office: Office, try_key: str | None) -> dict[str, Any]:
+    words = sha256(body.model_dump_json().encode()).hexdigest()
+    secret = fresh_secret(None if try_key is None else f"{try_key}\0{served.name}\0{words}")
+    registry, filed = _written(body, served, state, office, secret)
+    now = registry.get(filed)
+    if now.state in ("received", "identified"):  # not yet, where a kill came between
+        (held.look if now.waits else take_up)(served.store, registry, now.id)
+        now = registry.get(now.id)
     return {
         "id": now.id,
         "state": now.state,
@@ -106,6 +99,42 @@ def _file(body: Filed, served: Served, state: State, office: Office) -> dict[str
         "link": link_of(served.name, secret),
         "receipt": receipt(registry, now.id),
     }
+
+
+def _written(body: Filed, served: Served, state: State, office: Office, secret: str) -> tuple[Registry, str]:
+    """Write a request and its link into the registry and return both; one that was written in an earlier try is found."""
+    kind, value, data = named(body, served.store, state.settings)
+    registry = _open_registry(served, office)
+    asks = body.wants == "answer"
+    with office.filing:
+        before = follow(registry, secret)
+        if before is not None:
+            return registry, before
+        made = registry.add(
+            kind,
+            value,
+            source=WEB,
+            contact=blank(body.contact),
+            note=blank(body.reason),
+            category=QUESTION if asks else body.category,
+            copies=body.copies,
+            held=not state.settings.trust_requests,
+            evidence=sealed_copy(data) if body.show_picture else None,
+        )
+        new_link(registry, made.id, secret)
+    return registry, made.id
+
+
+def _open_registry(served: Served, office: Office) -> Registry:
+    """Return a registry that can sign receipts; Closed where there is none: what nobody could follow is not filed."""
+    try:
+        registry = office.registry(served)
+        registry.ready()
+    except ConfigError as error:
+        LOG.error("%s: a request could not be taken: %s", served.name, error)
+        told = "no requests can be taken here; nothing was filed. Please write to whoever runs this server"
+        raise Closed(told) from error
+    return registry
 
 
 @router.get("/requests/{secret}", response_model=dict[str, Any])

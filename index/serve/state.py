@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from index.serve.aesthetic import Tastes
 from index.serve.batching import Searches
 from index.serve.catalogue import Catalogue, Served
 from index.serve.metrics import Metrics
@@ -29,6 +30,7 @@ class State:
     fetches: Fetches
     models: Models
     overviews: Overviews
+    tastes: Tastes
     slow: Work
     """Two threads for what reads much (overview, lineage), so that it holds up no search."""
 

@@ -89,8 +89,8 @@ def _nearest(hits: Hits, most: int) -> Hits:
     return Hits(hits.one[kept], hits.two[kept], hits.cos[kept])
 
 
-def _unordered(hits: Hits) -> Hits:
-    """Write pairs smaller position first, each once."""
+def unordered(hits: Hits) -> Hits:
+    """Write pairs smaller number first, sorted, each once."""
     low, high = np.minimum(hits.one, hits.two), np.maximum(hits.one, hits.two)
     order = np.lexsort((high, low))
     low, high = low[order], high[order]
@@ -102,7 +102,7 @@ def _trimmed(hits: Hits, home: int, most: int) -> Hits:
     both = _directed(hits, home)
     if not len(both.one) or int(np.bincount(both.one).max()) <= most:
         return hits
-    return _unordered(_nearest(both, most))
+    return unordered(_nearest(both, most))
 
 
 def _crowded_pairs(rows: F32, bound: F32, home: int, least_cos: float, most: int) -> Hits:
@@ -111,4 +111,4 @@ def _crowded_pairs(rows: F32, bound: F32, home: int, least_cos: float, most: int
     for top in range(0, home, _BLOCK_ROWS):
         hits = _block(rows, bound, top, min(home, top + _BLOCK_ROWS), 0, least_cos)
         found.append(_nearest(hits.only(hits.one != hits.two), most))
-    return _unordered(Hits.joined(found))
+    return unordered(Hits.joined(found))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.near import passes
 from pipeline.near.clusters import SAMPLE_A_LIST, list_count
-from pipeline.near.lists import Hits
+from pipeline.near.lists import Hits, unordered
 from pipeline.near.plan import Plan
 from pipeline.near.source import F16, I64, Source, Spread, here
 from pipeline.near.spill import Spill, spilled_locally
@@ -186,7 +186,5 @@ def _ranges(bounds: Sequence[I64], source: Source) -> list[tuple[int, int]]:
 
 def _merged(found: Sequence[Hits], same: I64, plan: Plan) -> Near:
     """Put the lists' pairs together, each once."""
-    hits = Hits.joined(list(found))
-    low, high = np.minimum(hits.one, hits.two), np.maximum(hits.one, hits.two)
-    key, first = np.unique(low * len(same) + high, return_index=True)
-    return Near(np.stack([key // len(same), key % len(same)], axis=1), hits.cos[first], same, plan)
+    hits = unordered(Hits.joined(list(found)))
+    return Near(np.stack([hits.one, hits.two], axis=1), hits.cos, same, plan)

@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Final
 
@@ -14,9 +15,15 @@ from pipeline.registry.tables import link
 _SECRET_BYTES: Final = 20  # 160 bits; 128 are asked of a capability URL (W3C TAG, "Good Practices for Capability URLs")
 
 
-def new_link(registry: Registry, request_id: str) -> str:
-    """Return a fresh secret that leads to a request."""
-    secret = secrets.token_urlsafe(_SECRET_BYTES)
+def fresh_secret(seed: str | None = None) -> str:
+    """Return a secret for a new link: random, or always the same one of a seed that nobody else can guess."""
+    chosen = secrets.token_bytes(_SECRET_BYTES) if seed is None else sha256(b"tamis seed\0" + seed.encode()).digest()
+    return urlsafe_b64encode(chosen[:_SECRET_BYTES]).rstrip(b"=").decode()
+
+
+def new_link(registry: Registry, request_id: str, secret: str | None = None) -> str:
+    """Return a secret that leads to a request from now on: the given one, which leads nowhere yet, or a fresh one."""
+    secret = secret or fresh_secret()
     with place.writing(registry.engine) as connection:
         connection.execute(link.insert().values(hash=_hash(secret), request_id=request_id))
     return secret

@@ -1,5 +1,6 @@
 """How long questions take, and what a process holds; for us and, under another Python, for the peer: numpy and nothing else."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -38,3 +39,21 @@ def kilobytes(name: str) -> int:
     """Return a figure of this process's memory as the kernel tells it (VmRSS, VmHWM, RssAnon, RssFile)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
+def cpu_seconds() -> float:
+    """Return the processor time that this process and its living descendants have used."""
+    parent, ticks = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            continue
+        pid = int(stat.parent.name)
+        parent[pid], ticks[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
+    mine, waiting = 0, [os.getpid()]
+    while waiting:
+        pid = waiting.pop()
+        mine += ticks.get(pid, 0)
+        waiting += [one for one, above in parent.items() if above == pid]
+    return mine / os.sysconf("SC_CLK_TCK")

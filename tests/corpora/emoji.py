@@ -1,7 +1,8 @@
 """emoji.py DEB_FOLDER EMOJIBASE_FOLDER DEST: two artists' emoji with captions, as an img2dataset folder.
 
 The pictures are those of Debian's ruby-gemojione (EmojiOne) and ruby-tanuki-emoji (Noto), the captions emojibase-data's English
-labels and tags (MIT). Flags and skin tones are left out: hundreds of pictures that differ by a few pixels.
+labels and tags (MIT); emoji.sh fetches them and calls this. Flags and skin tones are left out: hundreds of pictures that differ
+by a few pixels.
 """
 
 import io

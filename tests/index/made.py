@@ -26,6 +26,8 @@ LANGUAGES = ("en", "de", None)
 _TEXTS = ("key", "url", "caption", "sha256", "page_url", "domain", "license", "lang")
 _NUMBERS = {"width": pa.int32(), "height": pa.int32(), "clip_cos": pa.float32()}
 SIDECAR = pa.schema([*((name, pa.string()) for name in _TEXTS), *_NUMBERS.items()])
+HEADS = ("nsfw_prob", "aesthetic_score")
+"""Columns that stand in a sidecar where `changed` says something of them."""
 
 
 def facts(number: int) -> dict[str, Any]:
@@ -57,10 +59,12 @@ def make(
     number: int = 1,
     first: int = 0,
     shard_rows: int = 40,
+    weights: str | None = None,
 ) -> Store:
     """Publish snapshot `number` with a sample for each vector f32[N,D], and build its index.
 
-    `changed` alters facts of samples, `groups` are copies of one another; samples are numbered from `first`.
+    `changed` alters facts of samples, `groups` are copies of one another; samples are numbered from `first`. `weights` is the
+    digest of a model's weights that the vectors are said to be of, the bundled one's when absent.
     """
     store = Store.open_url(str(root))
     rows = [facts(first + at) | dict((changed or {}).get(at, {})) for at in range(len(image))]
@@ -72,7 +76,7 @@ def make(
     config = parse({"dataset": str(root), "inputs": ["crawl.warc.gz"]}).model_dump(
         mode="json", exclude={"cluster", "dataset"}
     )
-    weights = ModelSpec().identity()["weights_sha256"]
+    weights = weights or ModelSpec().identity()["weights_sha256"]
     snapshot = Snapshot(
         number=number, parent=number - 1 or None, config=config, config_digest=stable_hash(config), rows_in=len(rows), rows=len(rows),
         dropped={}, extracts=[], layouts=[], parts=[], shards=shards,
@@ -93,7 +97,8 @@ def _shard(
     first: int,
 ) -> ShardEntry:
     names = pack.shard_files(f"{snapshot:06d}", number)
-    table = pa.Table.from_pylist(rows, schema=SIDECAR)
+    heads = [pa.field(name, pa.float32()) for name in HEADS if any(name in row for row in rows)]
+    table = pa.Table.from_pylist(rows, schema=pa.schema([*SIDECAR, *heads]))
     offsets, lengths = [], []
     with store.scratch() as scratch:
         with (scratch / "tar").open("wb") as tar:

@@ -13,8 +13,7 @@ from index import kinds, segments
 from index.build import BUILDING, build
 from index.erase import erase
 from index.opened import Opened
-from index.record import IndexRecord, Options, read_record
-from index.writing import files_below
+from index.record import IndexRecord, Options, files_below, read_record
 from pipeline.engine import connect
 from pipeline.errors import FormatError, InputError
 from pipeline.snapshot import require_latest
@@ -92,8 +91,20 @@ def test_a_recall_that_cannot_be_had_is_refused_and_the_error_says_what_to_ask_f
     with pytest.raises(
         InputError, match=r"nothing was published. Ask for --recall 0\.\d+, or for --recall 0\.995 with --memory 1GB"
     ):
-        build(store, require_latest(store), Options(recall_frac=1.0, memory_bytes=2 * 20_000))
+        build(store, require_latest(store), Options(recall_frac=1.0, memory_bytes=2 * 40_000))
     assert read_record(store, require_latest(store)) is None
+
+
+@pytest.mark.parametrize("exact_rows", [500, 10**6])
+def test_memory_that_cannot_be_had_is_refused_and_what_the_error_says_to_ask_for_is_enough(
+    store: Store, exact_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_kinds(monkeypatch, exact_rows)
+    with pytest.raises(InputError, match=r"cannot be searched in 0 MB: .*; nothing was published") as refused:
+        build(store, require_latest(store), Options(memory_bytes=10_000, recall_frac=0.9))
+    assert read_record(store, require_latest(store)) is None
+    said = int(str(refused.value).rsplit("--memory ", 1)[1].removesuffix("MB"))
+    assert build(store, require_latest(store), Options(memory_bytes=said * 10**6, recall_frac=0.9)).rows == ROWS
 
 
 def test_the_same_options_build_nothing_and_others_replace_the_index(

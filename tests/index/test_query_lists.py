@@ -87,13 +87,37 @@ def test_json_lines_are_answered_in_their_order_and_bad_ones_by_their_number(
     assert not list((tmp_path / "out").glob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"where": 5}, "where is 5, which is no list of conditions"),
+        ({"where": {"column": "width"}}, "which is no list of conditions"),
+        ({"where": "width>=1"}, "which is no list of conditions"),
+        ({"where": [{"column": "width", "op": "=", "value": [1]}]}, "neither text nor number"),
+        ({"where": [{"column": "width", "op": "=", "value": {}}]}, "neither text nor number"),
+        ({"where": [7]}, "is no condition"),
+        ({"deduplicate": "false"}, "it is true or false"),
+        ({"k": [1]}, "which is no number"),
+        ({"modality": ["image"]}, "modality is ['image']"),
+    ],
+)
+def test_a_line_of_the_wrong_types_is_told_and_the_next_is_answered(
+    searcher: Searcher, tmp_path: Path, more: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in ({"uid": uid(0)} | more, {"uid": uid(1)})))
+    bad, good = answers(searcher, read(path, USUAL))
+    assert said in bad.error
+    assert [hit.uid for hit in good.hits] == [hit["uid"] for hit in alone(searcher, 1)]
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "npy"])
 def test_tables_and_arrays_ask_the_same(searcher: Searcher, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"asked.{ending}"
     if ending == "csv":
         with path.open("w", newline="") as handle:
             writer = csv.writer(handle)
-            writer.writerows([["id", "uid", "url", "other"], *[[f"q{n}", uid(n), "", "x"] for n in range(20)]])
+            writer.writerows([["id", "uid", "url", "where"], *[[f"q{n}", uid(n), "", "x"] for n in range(20)]])
     elif ending == "parquet":
         names = [f"q{n}" for n in range(20)]
         pq.write_table(pa.table({"id": names, "uid": [uid(n) for n in range(20)], "other": names}), path)

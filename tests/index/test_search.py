@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from index.conditions import Condition, parse
+from index.encoder import Encoder
 from index.hits import Hit
 from index.query import Query, Term
 from index.search import Searcher
 from pipeline import tombstones
 from pipeline.errors import FormatError, InputError
+from pipeline.snapshot import Snapshot
 from pipeline.store import Store
 from tests.index.made import facts, make, unit
 from tests.small_dataset import jpeg
@@ -211,6 +213,20 @@ def test_neighbours_both_ways_are_those_that_would_find_what_is_asked(searcher: 
     assert found == expected
 
 
+def test_of_texts_neighbours_both_ways_are_neighbours_by_their_texts(searcher: Searcher) -> None:
+    k, texts = 6, unit(ROWS, IMAGE.shape[1], 1).astype(np.float16).astype(np.float32)
+    query = unit(1, 16, seed=9)[0]
+    asks = Query((Term(embedding=tuple(query.tolist())),), k=k, modality="text")
+    cosines = texts @ texts.T
+    expected = []
+    for number in sorted(range(ROWS), key=lambda number: -float(texts[number] @ query))[:k]:
+        others = sorted((float(cosines[number, other]) for other in range(ROWS) if other != number), reverse=True)
+        if float(texts[number] @ query) >= others[k - 1]:
+            expected.append(number)
+    assert numbers(searcher.reciprocal(asks)) == expected
+    assert 0 < len(expected) < k  # else the law says nothing
+
+
 @pytest.fixture
 def fresh(tmp_path: Path) -> Callable[..., Store]:
     return lambda **more: make(tmp_path / "set", IMAGE[:60], groups=COPIES[1:], **more)
@@ -316,6 +332,24 @@ def test_a_newer_snapshot_comes_in_under_running_searches_and_none_fails(
     assert seen == {60, 80}
     assert searcher.snapshot.number == 2
     assert searcher.opened is not first
+
+
+def test_a_newer_snapshots_model_comes_with_its_vectors_and_no_sooner_or_later(
+    fresh: Callable[..., Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searcher = Searcher(fresh())
+    make(tmp_path / "set", IMAGE[:80], number=2, weights="ab" * 32)
+    seen = []
+
+    def fits(encoder: Encoder, snapshot: Snapshot) -> bool:
+        seen.append((searcher.snapshot.number, snapshot.number))  # whoever searches now still has both of the old one
+        return False
+
+    monkeypatch.setattr(Encoder, "fits", fits)
+    assert searcher.refresh()
+    assert seen == [(1, 2)]
+    with pytest.raises(InputError, match="not those the data set was made with"):
+        searcher.by_text("a red square", 3)
 
 
 def test_a_search_whose_snapshot_was_taken_away_is_answered_by_the_newer_one(

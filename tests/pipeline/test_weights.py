@@ -25,9 +25,9 @@ save_file(open_clip.CLIP(embed_dim=32, **towers).state_dict(), folder / "open_cl
 """
 WHERE = """
 import sys
-from pipeline.clip_model import _weights_file
+from pipeline.clip_model import weights_file
 from pipeline.clip_spec import ModelSpec
-print(_weights_file(ModelSpec(sys.argv[1], sys.argv[2])))
+print(weights_file(ModelSpec(sys.argv[1], sys.argv[2])))
 """
 
 
@@ -92,9 +92,7 @@ def test_weights_of_a_published_tag_are_found_where_the_library_keeps_them(tmp_p
 
 
 def test_a_model_without_weights_is_refused_rather_than_drawn_at_random(tmp_path: Path) -> None:
-    program = WHERE.replace(
-        "_weights_file(ModelSpec(sys.argv[1], sys.argv[2]))", "_weights_file(ModelSpec(sys.argv[1]))"
-    )
+    program = WHERE.replace("weights_file(ModelSpec(sys.argv[1], sys.argv[2]))", "weights_file(ModelSpec(sys.argv[1]))")
     with pytest.raises(subprocess.CalledProcessError) as failure:
         python(program, "ViT-B-32", "", cache=tmp_path)
     assert "it names no weights" in failure.value.stderr

@@ -122,7 +122,7 @@ def test_the_command_names_checkpoints_and_a_run_that_is_gone_is_said_to_be_unkn
     run = tiny_run.trained(own, tmp_path / "run", "prior", optim={"steps": 6})
     uid = fed(run, 1)[0][0]
     said = tamis("lineage", own.root, "--uid", uid.hex())
-    assert f"seen by   {run.folder / checkpoint.name(4)}, first at step 0, 1 times; last clean: none" in said
+    assert f"seen by   {run.folder / checkpoint.name(4)}, first at step 0, once; last clean: none" in said
     assert len(own.names(REGISTER)) == 1
     confirmed = json.loads(tamis("optout", "confirm", own.root, "--uid", uid.hex(), "--json"))
     assert [(one["uid"], one["first_step"], one["times"]) for one in confirmed["checkpoints"]] == [
@@ -145,7 +145,7 @@ def test_after_an_erasure_a_new_run_goes_on_from_the_last_clean_checkpoint(own: 
     assert found is not None
     assert (found.rows, found.first_step, found.clean) == (1, 4, 3)
     said = tamis("train", "after-erasure", run.folder, "--out", tmp_path / "new", "--quiet")
-    assert "1 samples that are gone were seen, the first at step 4; goes on from the checkpoint of step 3" in said
+    assert "1 sample that is gone was seen, first at step 4; goes on from the checkpoint of step 3" in said
     assert [line.strip()[-9:] for line in said.splitlines() if line.startswith("  ")] == ["000000006", "000000009"]
     new = open_run(tmp_path / "new")
     assert tainted(new) is None

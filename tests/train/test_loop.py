@@ -75,7 +75,7 @@ def test_eight_steps_are_four_steps_and_a_restart_and_four_more_to_the_last_bit(
 ) -> None:
     run = tiny_run.begun(pictures, tmp_path / "run", run={"checkpoint_steps": 3})
     source = make_batches(run)
-    half = loop.Loop(run, make_task(run, source, torch.device("cpu")), alone(), Counted(source, 5), quiet(run))
+    half = loop.Loop(run, make_task(run, source, alone()), alone(), Counted(source, 5), quiet(run))
     with pytest.raises(KeyboardInterrupt):  # as a power cut after step 4: the checkpoint of step 3 is what is left
         half.go()
     assert checkpoint.steps(run.folder) == [3]
@@ -131,7 +131,7 @@ def test_loader_workers_and_micro_batches_change_nothing_but_rounding(
 def test_a_stopped_run_keeps_where_it_was_and_goes_on(decoder_run: Run, pictures: Store, tmp_path: Path) -> None:
     run = tiny_run.begun(pictures, tmp_path / "run")
     source = make_batches(run)
-    going = loop.Loop(run, make_task(run, source, torch.device("cpu")), alone(), source, quiet(run))
+    going = loop.Loop(run, make_task(run, source, alone()), alone(), source, quiet(run))
     going.stop.set()
     assert not going.go()
     assert checkpoint.steps(run.folder) == [2]
@@ -153,7 +153,7 @@ def test_a_hidden_row_has_no_part_in_the_gradient_and_is_counted(own: Store, tmp
     gone = bytes(make_batches(run)[0].uid[2]).ljust(16, b"\0")
     publish(own, of_request([gone], [""], "r1"))
     source = make_batches(run)
-    task = make_task(run, source, torch.device("cpu"))
+    task = make_task(run, source, alone())
     batch = source[0]
     assert batch.weight.tolist() == [1, 1, 0, 1, 1, 1, 1, 1]
     found = []

@@ -19,6 +19,7 @@ from train.copy_check import against
 from train.export import assemble, export
 from train.exported.pipeline import TamisPipeline
 from train.provenance import facts_of
+from train.quality import Sample, measure
 from train.settings import DecoderConfig, PriorConfig
 
 DIMENSIONS = 16
@@ -185,17 +186,12 @@ def test_the_card_says_what_is_known_and_that_the_rest_was_not_measured(tmp_path
     assert "640 in 10 steps; 2 hidden ones were passed over" in told
     assert "snapshot 000003" in told
     assert "not measured" in told
-    (tmp_path / "quality.json").write_text(
-        json.dumps(
-            {
-                "agreement": 0.5,
-                "agreement_real": 0.8,
-                "pictures": 100,
-                "kid": 0.1,
-                "kid_floor": 0.0,
-                "cmmd": 1,
-                "cmmd_floor": 0,
-            }
-        )
-    )
-    assert "50.0% (100 pictures; real pictures 80.0%, chance 1 %)" in card(FACTS, "emoji", tmp_path)
+    unit = np.eye(20, dtype=np.float32)
+    quality = measure(Sample(unit, unit, unit), unit, unit).told()
+    kept = {"held": quality, "among": 20, "prior": {"run": "p1"}, "step": 10}
+    kept["sampler"] = {"solver": "heun", "steps": 12, "guidance": 3.0}
+    (tmp_path / "quality.json").write_text(json.dumps(kept))
+    told = card(FACTS, "emoji", tmp_path)
+    assert "| prompts retrieved among 20 | 100.0% (95 % interval 83.9% to 100.0%, 20 held-out captions; real" in told
+    assert "| KID | 0.0000 (real against real 0.0000) |" in told
+    assert "| measured at | step 10, drawn from prompts; heun, 12 steps, guidance 3 |" in told

@@ -122,7 +122,7 @@ def test_what_a_preset_costs_is_counted_and_grows_with_it() -> None:
     tiny, small = (cost("decoder", settle("decoder", name)) for name in ("tiny", "small"))
     assert 2e6 < tiny.parameters < 4e6 < small.parameters
     assert tiny.flops_per_image < small.flops_per_image / 20
-    assert tiny.images == 5_000 * 64
+    assert tiny.images == 15_000 * 16
     unet = settle("decoder", "tiny", None, {"decoder": {"architecture": "unet"}})
     assert cost("decoder", unet).parameters != tiny.parameters
     assert UNet2DConditionModel.__name__ == type(models.decoder(unet.decoder, 8, 3, 32).net).__name__

@@ -124,7 +124,13 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
                 more = {"bpe_path": str(vocabulary)} if vocabulary.is_file() else {}
             else:
                 name, options, more = self.config.clip_model, {"pretrained": self.config.clip_pretrained}, {}
-            model, _, _ = open_clip.create_model_and_transforms(name, **options)
+            try:
+                model, _, _ = open_clip.create_model_and_transforms(name, **options)
+            except RuntimeError as error:  # a name that open_clip does not know: a model of somebody's own
+                raise ValueError(
+                    f"a prompt needs the CLIP model {name!r}, which open_clip does not have: export with `tamis export "
+                    "--with-clip`, which puts it into the folder `clip`; or give text_embeds"
+                ) from error
             self._clip = model.eval(), open_clip.get_tokenizer(name, **more)
         return self._clip
 

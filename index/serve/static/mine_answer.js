@@ -97,12 +97,13 @@ function sureness({ scope, found }) {
   const removed = "What is being removed at somebody’s request is not shown and not counted.";
   if (scope.recall === 1) return h("p", { class: "note" }, `${searched}${missing} Within that, an address, site, name or file is never missed. ${removed}`);
   const measured = Object.entries(scope.recall.picture);
+  const alike = scope.look_alikes_from_cos === null ? "Pictures that only look alike could not be looked for." : `Pictures that only look alike are found by their content besides, from a cosine of ${scope.look_alikes_from_cos} on.`;
   return h(
     "details",
     { class: "sure", open: found === "no" },
     h("summary", {}, found === "no" ? "How sure is that?" : "What was searched, and how sure it is"),
     h("p", {}, `${searched}${missing} The same file is never missed. Of altered copies of a picture, this share is recognised:`),
     h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Change"), h("th", { scope: "col", class: "n" }, "Recognised"))), h("tbody", {}, measured.map(([change, part]) => h("tr", {}, h("td", {}, change), h("td", { class: "n" }, share(part)))))),
-    h("p", { class: "note" }, `Measured on ${scope.recall.measured_on.split(";")[0]}. Pictures that only look alike are found by their content besides, from a cosine of ${scope.look_alikes_from_cos ?? "–"} on. ${removed}`),
+    h("p", { class: "note" }, `Measured on ${scope.recall.measured_on.split(";")[0]}. ${alike} ${removed}`),
   );
 }

@@ -64,6 +64,12 @@ function siteOf(address) {
   }
 }
 
+/** Return what tells the server that a second try of this form is no second request: random, the same as long as the form stands. */
+function tryKey(form) {
+  form.dataset.tryKey ??= Array.from(crypto.getRandomValues(new Uint8Array(20)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return form.dataset.tryKey;
+}
+
 async function send(section, form, dataset, named, host) {
   const chosen = (name) => form.querySelector(`input[name="${name}"]:checked`)?.value;
   const what = chosen("covers") === "domain" ? { domain: host } : named;
@@ -74,7 +80,7 @@ async function send(section, form, dataset, named, host) {
   button.disabled = true;
   byId("sending").hidden = false;
   try {
-    done(section, await post(path(dataset, "requests"), body));
+    done(section, await post(path(dataset, "requests"), body, { headers: { "Idempotency-Key": tryKey(form) } }));
   } catch (error) {
     show(byId("file-trouble"), h("p", { class: "warn" }, error.message));
     button.disabled = false;

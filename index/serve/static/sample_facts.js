@@ -9,7 +9,7 @@ const NAMES = {
   creator: "creator", web_statement: "statement on the web", rights_marked: "marked as", uid: "uid", sha256: "SHA-256 of the original",
   md5: "MD5 of the original", phash64: "perceptual hash", pdq256: "PDQ", clip_cos: "picture and text agree by", stored: "stored size",
   text_words: "words of the text", vectorart_score: "looks like vector art", kept_in: "kept in", text_chars: "characters of the text", text_cjk: "of them CJK", text_kind: "kind of text", language_prob: "certainty of the language",
-  picture_colours: "richness in colours", picture_flat_frac: "share of flat areas", picture_edge_frac: "share of edges", nsfw_score: "not safe for work", aesthetic_score: "aesthetic",
+  picture_colours: "richness in colours", picture_flat_frac: "share of flat areas", picture_edge_frac: "share of edges", nsfw_prob: "probability of not being safe for work", watermark_prob: "probability of a watermark", aesthetic_score: "aesthetic score",
 };
 const CATEGORIES = { tdm: "text and data mining", crawl: "crawling", train: "training", "ai-train": "training of AI", index: "indexing" };
 const KINDS = { allow: "badge yes", deny: "badge no" };

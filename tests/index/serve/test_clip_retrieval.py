@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pipeline import tombstones
 from pipeline.ids import faiss_id
-from tests.serving import COPIES, DIMENSIONS, ROWS, Running, direction, running, uid
+from tests.index.made import make
+from tests.serving import COPIES, DIMENSIONS, ROWS, Running, direction, running, uid, vectors, wait
 
 
 def as_client(found: Running, **given: Any) -> Any:
@@ -73,11 +76,40 @@ def test_the_front_ends_empty_strings_mean_nothing(server: Running) -> None:
         ({"text": "a", "indice_name": "../../etc"}, 404), ({"text": "a", "num_images": 10**9}, 400),
         ({"image": "%%%"}, 400), ({"embedding_input": [0.0] * DIMENSIONS}, 400), ({"text": "a", "modality": "sound"}, 400),
         ({"image_url": "http://127.0.0.1:1/x.jpg"}, 400), ({"image_url": "file:///etc/passwd"}, 400),
+        ({"text": "a", "aesthetic_score": "fine"}, 400), ({"text": "a", "aesthetic_weight": 10**9}, 400),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_told_in_a_sentence(server: Running, body: Any, status: int) -> None:
     answer = server.client.post("/knn-service", json=body)
     assert (answer.status_code, set(answer.json())) == (status, {"error"})
+
+
+def test_what_heads_said_of_pictures_is_followed(tmp_path: Path) -> None:
+    safe, fair = {3, 4, 5, 6}, {10, 11, 12}
+    said = {
+        n: {"nsfw_prob": 0.1 if n in safe else 0.9, "aesthetic_score": 8.7 if n in fair else 4.0} for n in range(40)
+    }
+    said[6]["nsfw_prob"] = 0.5  # the limit is let through, as the ingest does
+    store = make(tmp_path / "drawn", vectors()[:40], changed=said)
+    with running(tmp_path / "drawn") as found:
+        asked = {"embedding_input": direction(0), "use_violence_detector": False}
+        plain = as_client(found, **asked, use_safety_model=False, aesthetic_weight=0).json()
+        assert len(plain) == 40
+        answer = as_client(found, **asked, aesthetic_weight=0)
+        assert {one["uid"] for one in answer.json()} == {uid(n) for n in safe}
+        assert "x-tamis-ignored" not in answer.headers
+        mean = vectors()[sorted(fair)].mean(axis=0)
+        moved = vectors()[0] + 2 * mean / np.linalg.norm(mean)
+        liked = as_client(found, **asked, use_safety_model=False, aesthetic_score="9", aesthetic_weight="2")
+        assert [one["uid"] for one in liked.json()] == [uid(n) for n in np.argsort(-(vectors()[:40] @ moved)).tolist()]
+        assert "x-tamis-ignored" not in liked.headers
+        nobody = as_client(found, **asked, use_safety_model=False, aesthetic_score=1)
+        assert nobody.headers["x-tamis-ignored"] == "aesthetic_score"
+        assert [one["uid"] for one in nobody.json()] == [one["uid"] for one in plain]
+        keys = [bytes.fromhex(uid(n)) for n in fair]
+        tombstones.publish(store, tombstones.of_request(keys, ["-"] * 3, "r-1"))
+        again = {"use_safety_model": False, "aesthetic_score": 9, **asked}
+        wait(lambda: as_client(found, **again).headers.get("x-tamis-ignored") == "aesthetic_score", 1.0)
 
 
 def test_odd_ids_are_left_out(server: Running) -> None:

@@ -1,6 +1,7 @@
 """An officer works at the desk: who gets in, what a move does, and what happens when two do it at once."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,12 @@ from typing import Any
 import pytest
 from fastapi import HTTPException
 
+from index.serve.app import create_app
+from index.serve.catalogue import Catalogue
 from index.serve.jobs import Job, Jobs
+from index.serve.office import Office
 from index.serve.sessions import COOKIE, IDLE_S, WHOLE_S, Sessions
+from index.serve.settings import Settings
 from pipeline.errors import DatasetBusy, InputError
 from pipeline.lock import hold
 from pipeline.registry.requests import Match
@@ -253,3 +258,23 @@ def test_a_job_that_fails_says_why_and_no_more(error: Exception, says: str) -> N
     assert job.state == "failed"
     assert says in str(job.error)
     assert "/secret" not in str(job.error)
+
+
+def test_a_server_that_ends_waits_for_what_the_desk_began(museum: Path) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def work(_: Any) -> dict[str, Any]:
+        began.set()
+        ended.wait(10)
+        return {"erased": 1}
+
+    async def live() -> Job:
+        app = create_app(Catalogue.open([str(museum)]), Settings(warm=False))
+        async with app.router.lifespan_context(app):
+            office = app.state.office = Office(Sessions(None), Settings())
+            job: Job = office.jobs.start("museum", "erase", work)
+            assert began.wait(10)
+            threading.Timer(0.2, ended.set).start()
+        return job
+
+    assert asyncio.run(live()).outcome == {"erased": 1}

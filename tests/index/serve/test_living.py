@@ -12,12 +12,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
 from index.serve.catalogue import Catalogue, named_path
+from index.serve.office import one_registry_each
 from index.serve.server import listen
 from index.serve.settings import Settings
 from pipeline.errors import InputError
@@ -131,6 +133,22 @@ def test_two_data_sets_of_one_name_and_an_address_that_cannot_be_had_are_told(dr
         Catalogue.open([str(drawn_set), str(drawn_set)])
     with pytest.raises(InputError, match="cannot listen"):
         listen(Settings(host="203.0.113.1"))
+
+
+def test_two_data_sets_do_not_share_a_registry_of_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TAMIS_REGISTRY", raising=False)
+    one, two = (str(tmp_path / name) for name in ("one", "two"))
+    for root in (one, two):
+        drawn(Path(root))
+    url = f"sqlite:///{tmp_path}/office.sqlite"
+    with closing(Catalogue.open([one, two])) as both, closing(Catalogue.open([one, f"again={one}"])) as twice:
+        one_registry_each(both.all(), None)
+        one_registry_each(twice.all(), url)
+        with pytest.raises(InputError, match="one and two would have one registry of requests"):
+            one_registry_each(both.all(), url)
+        monkeypatch.setenv("TAMIS_REGISTRY", url)
+        with pytest.raises(InputError, match="each with its own --registry"):
+            one_registry_each(both.all(), None)
 
 
 def test_small_answers_do_not_wait_for_an_acknowledgement() -> None:

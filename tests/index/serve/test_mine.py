@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +138,25 @@ def test_the_same_words_twice_are_two_requests_that_know_nothing_of_each_other(o
     assert one["link"] != other["link"]
     assert one["id"] not in json.dumps(other)
     assert office.followed(other).json()["id"] == other["id"]
+
+
+def test_a_second_try_of_a_request_is_answered_for_the_same_request(office: Desk) -> None:
+    def filed(key: str | None, **body: Any) -> dict[str, Any]:
+        headers = {} if key is None else {"Idempotency-Key": key}
+        answer = office.client.post("/api/v1/datasets/museum/requests", json=body, headers=headers)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    key, body = "a" * 40, {"domain": DOMAIN, "contact": CONTACT}
+    with ThreadPoolExecutor(4) as pool:
+        tries = list(pool.map(lambda _: filed(key, **body), range(4)))
+    assert len({(one["id"], one["link"]) for one in tries}) == 1
+    assert office.followed(tries[0]).json()["id"] == tries[0]["id"]
+    others = [filed("b" * 40, **body), filed(key, domain="other.example", contact=CONTACT), filed(None, **body)]
+    assert len({one["id"] for one in (tries[0], *others)}) == len({one["link"] for one in (tries[0], *others)}) == 4
+    assert len(list(office.registry.requests())) == 4
+    short = office.client.post("/api/v1/datasets/museum/requests", json=body, headers={"Idempotency-Key": "1"})
+    assert short.status_code == 422  # a link of it could be guessed
 
 
 def test_what_is_hidden_is_unknown_to_whoever_asks_also_to_the_one_who_had_it_hidden(office: Desk) -> None:

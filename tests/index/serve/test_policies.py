@@ -177,6 +177,9 @@ def test_buckets_fill_with_time_and_are_one_for_each_client() -> None:
         ("::ffff:192.0.2.7", None, False, "192.0.2.7"),
         ("127.0.0.1", None, True, "127.0.0.1"),
         ("127.0.0.1", "x" * 999, True, "x" * 64),
+        ("127.0.0.1", "203.0.113.5:4711", True, "203.0.113.5"),
+        ("127.0.0.1", "8.8.8.8:1, [2001:db8:1:2:3::4]:4711", True, "2001:db8:1:2::/64"),
+        ("127.0.0.1", "[2001:db8:1:2:3::4]", True, "2001:db8:1:2::/64"),
     ],
 )
 def test_clients_are_told_apart_by_address(address: str, forwarded: str | None, trusted: bool, name: str) -> None:
@@ -185,6 +188,15 @@ def test_clients_are_told_apart_by_address(address: str, forwarded: str | None, 
 
 
 def test_too_much_at_once_is_refused_and_counted(drawn_set: Path) -> None:
+    with running(drawn_set, threads=1, waiting=0) as found:  # no search may wait, so each is one too many
+        answers = [found.search(terms=[{"uid": uid(1)}]) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [503] * 3
+        assert {answer.headers["retry-after"] for answer in answers} == {"1"}
+        assert found.client.get("/healthz").status_code == 200
+        assert "tamis_overloads_total 3.0" in found.client.get("/metrics").text
+
+
+def test_a_flood_is_answered_or_refused_and_nothing_stays_behind(drawn_set: Path) -> None:
     with running(drawn_set, threads=1, waiting=2) as found:
         statuses: list[int] = []
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.near import lists
-from pipeline.near.lists import list_pairs
+from pipeline.near.lists import Hits, list_pairs, unordered
 
 
 def drawn(rows: int, crowd: float = 0.4, seed: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
@@ -48,3 +48,11 @@ def test_a_crowded_row_keeps_its_nearest_and_whoever_keeps_it() -> None:
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float16)
     hits = list_pairs(vectors, 5, 0.9, 1)
     assert sorted(zip(hits.one.tolist(), hits.two.tolist(), strict=True)) == [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+
+def test_pairs_of_five_billion_rows_stay_apart() -> None:
+    last = 5_000_000_000
+    one, two = np.array([last, 7, last - 1, 7]), np.array([last - 1, last, last, 3])
+    found = unordered(Hits(one, two, np.array([0.9, 0.8, 0.9, 0.7], np.float32)))
+    assert list(zip(found.one.tolist(), found.two.tolist(), strict=True)) == [(3, 7), (7, last), (last - 1, last)]
+    assert found.cos.tolist() == np.array([0.7, 0.8, 0.9], np.float32).tolist()
