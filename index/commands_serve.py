@@ -82,10 +82,10 @@ def _serve(
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     catalogue = Catalogue.open(datasets, checkpoints=checkpoints)
-    one_registry_each(catalogue.all(), settings.registry_url)
     for one in catalogue.all():
         if wants := lacking(one.store, settings.registry_url):
             print(f"tamis: {one.name}: requests from the web cannot be taken: {wants}", file=sys.stderr)
+    one_registry_each(catalogue.all(), settings.registry_url)
     listening = listen(settings)
     where = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{where}:{listening.getsockname()[1]}/"

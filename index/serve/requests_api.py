@@ -104,14 +104,7 @@ def _file(body: Filed, served: Served, state: State, office: Office, try_key: st
 def _written(body: Filed, served: Served, state: State, office: Office, secret: str) -> tuple[Registry, str]:
     """Write a request and its link into the registry and return both; one that was written in an earlier try is found."""
     kind, value, data = named(body, served.store, state.settings)
-    try:
-        registry = office.registry(served)
-        registry.ready()
-    except ConfigError as error:
-        LOG.error("%s: a request could not be taken: %s", served.name, error)
-        raise Closed(
-            "no requests can be taken here; nothing was filed. Please write to whoever runs this server"
-        ) from error
+    registry = _open_registry(served, office)
     asks = body.wants == "answer"
     with office.filing:
         before = follow(registry, secret)
@@ -130,6 +123,18 @@ def _written(body: Filed, served: Served, state: State, office: Office, secret: 
         )
         new_link(registry, made.id, secret)
     return registry, made.id
+
+
+def _open_registry(served: Served, office: Office) -> Registry:
+    """Return a registry that can sign receipts; Closed where there is none: what nobody could follow is not filed."""
+    try:
+        registry = office.registry(served)
+        registry.ready()
+    except ConfigError as error:
+        LOG.error("%s: a request could not be taken: %s", served.name, error)
+        told = "no requests can be taken here; nothing was filed. Please write to whoever runs this server"
+        raise Closed(told) from error
+    return registry
 
 
 @router.get("/requests/{secret}", response_model=dict[str, Any])
