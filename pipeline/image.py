@@ -19,9 +19,7 @@ import simplejpeg
 from pipeline import resize, sniff
 from pipeline.resize import Mode, Picture, Scratch
 
-MAX_SIDE_PX = (
-    65_500  # libjpeg's bound; a line of fifty million pixels is within MAX_PX and too long for all that follows
-)
+MAX_SIDE_PX = 65_500  # libjpeg's bound; a line of fifty million pixels is within MAX_PX, and too long for what follows
 MAX_PX = 89_478_485  # Pillow's own bound: a quarter of a gibibyte at three bytes a pixel
 MAX_JPEG_SCANS = 100  # each scan of a progressive JPEG costs a pass over all coefficients; real ones have about ten
 _BLOCK_PX = 4_000_000
