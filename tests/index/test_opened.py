@@ -172,7 +172,7 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(
         opened.near(made[0].image[:2].astype(np.float32), 5)
         opened.facts(ids_of(made))
 
-    with pytest.raises(TamisError, match=r"`tamis (index (build|verify)|index sync \S+|verify)`"):
+    with pytest.raises(TamisError, match=r"`tamis (index (build|sync|verify)( \S+)?|verify)`"):
         use()
 
 
