@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from train.asking import Ask, Encoder
     from train.copy_check import Neighbours
     from train.making import Made
+    from train.opening import Model
 
 NeighboursOf = Callable[[str], "Neighbours"]
 """Data set → its nearest training rows; the command line knows an index, this package does not."""
@@ -77,13 +78,8 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
         if mask is not None and start is None:
             raise InputError("--mask needs --start, the picture that it masks")
         model = open_model(run, prior, device, step)
-        if (
-            image is None
-            and (prompt or prompts)
-            and model.pipeline.image_tokens is not None
-            and model.pipeline.prior is None
-        ):
-            raise InputError(f"{run} draws from image embeddings: a prompt needs a prior's run beside it (--prior)")
+        if image is None and (prompt or prompts):
+            _can_be_prompted(model, run)
         encoder = ClipEncoder(model, device)
         asked = _asks(asking, encoder, prompt, prompts, image, between, towards, away, seed, count, strength)
         settings = making.Settings(steps, guidance, solver, batch, start, mask, strength)
@@ -131,6 +127,13 @@ def _public(facts: dict[str, Any]) -> dict[str, Any]:
         name: facts[name] for name in ("run", "step", "snapshot", "snapshot_digest", "images_seen") if name in facts
     }
     return {"model": kept | {"weights_sha256": facts.get("weights_sha256"), "prior": facts.get("prior")}}
+
+
+def _can_be_prompted(model: "Model", run: Path) -> None:
+    from pipeline.errors import InputError
+
+    if model.pipeline.image_tokens is not None and model.pipeline.prior is None:
+        raise InputError(f"{run} draws from image embeddings: a prompt needs a prior's run beside it (--prior)")
 
 
 def _write_all(making: Any, made: Any, out: Path, form: str, signing: Any, as_json: bool) -> None:

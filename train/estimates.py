@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.shares import interval, more_than_chance
+
 F64 = NDArray[np.float64]
 _Z: Final = 1.959964
-_TAIL_PROB: Final = 0.025
 
 
 @dataclass(frozen=True)
@@ -30,24 +31,12 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """Return the bounds of the interval."""
-        if not self.trials:
-            return 0.0, 1.0
-        n, p = self.trials, self.value
-        middle = (p + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
-        half = _Z / (1 + _Z * _Z / n) * np.sqrt(p * (1 - p) / n + _Z * _Z / (4 * n * n))
-        return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+        return interval(self.hits, self.trials)
 
     @cached_property
     def least_hits(self) -> int:
-        """Return the fewest hits that guessing reaches with less than 2.5 % probability (binomial, one-sided)."""
-        below, at = 0.0, (1 - self.chance) ** self.trials
-        for hits in range(self.trials + 1):
-            if 1 - below <= _TAIL_PROB:
-                return hits
-            below += at
-            if self.chance < 1:
-                at *= (self.trials - hits) / (hits + 1) * self.chance / (1 - self.chance)
-        return self.trials + 1
+        """Return the fewest hits that guessing reaches with at most 2.5 % probability (binomial, one-sided)."""
+        return more_than_chance(self.trials, self.chance)
 
     @property
     def above_chance(self) -> bool:

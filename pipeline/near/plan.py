@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.near.clusters import Clustering, comparisons, list_count, needed_margin
+from pipeline.shares import interval
 
 F16 = NDArray[np.float16]
 F32 = NDArray[np.float32]
@@ -20,7 +21,6 @@ _EVERY_MARGIN = 2.0
 _USUAL_SPREADS = 2.5
 _BEYOND = 1.25
 """How far beyond the largest margin needed to go where the sample is too small for the share asked for."""
-_Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,7 @@ class Recall:
     @property
     def interval(self) -> tuple[float, float]:
         """Return the interval."""
-        if not self.pairs:
-            return 0.0, 1.0
-        share, n, z2 = self.found / self.pairs, self.pairs, _Z95**2
-        middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-        half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return interval(self.found, self.pairs)
 
 
 @dataclass(frozen=True)
