@@ -40,11 +40,11 @@ def lists_for(rows: int) -> int:
 def choose(rows: int, dimensions: int, memory_bytes: int, recall_frac: float) -> Kind:
     """Return the kind for one modality's vectors, of which `memory_bytes` may be held in memory.
 
-    Exact below 50,000, where that fits. Beyond, product quantization of four bits with fast scan (André et al. 2017, arXiv
-    1704.07355), the fastest as long as it fits in memory; what does not fit, or takes long to read, are bits of RaBitQ (Gao & Long
-    2024, arXiv 2405.12497) in lists that stay on disk, mapped. Both only propose: the stored vectors rank. Above a recall of 0.99
-    codes are whole vectors or bytes, where memory allows. Where not even the centroids of the last kind fit, its own
-    `memory_bytes` is more than what was given.
+    Exact below 50,000, where that fits. Beyond, whole vectors in lists (IVF, Sivic & Zisserman 2003) where they fit: nothing else
+    answers faster. Then product quantization of four bits with fast scan (André et al. 2017, arXiv 1704.07355) as long as it fits and
+    opens in a second, then bits of RaBitQ (Gao & Long 2024, arXiv 2405.12497) in lists that stay on disk, mapped; both only propose,
+    and the stored vectors rank. Above a recall of 0.99 a byte a number comes before them, where memory allows. Where not even the
+    centroids of the last kind fit, its own `memory_bytes` is more than what was given.
     """
     size = rows * (2 * dimensions + 8)
     if rows < EXACT_ROWS and size <= memory_bytes:
@@ -61,16 +61,17 @@ def choose(rows: int, dimensions: int, memory_bytes: int, recall_frac: float) ->
         size = head + rows * (code_bytes + 8) + padding
         return Kind(f"{coarse},{codes}", lists, size, head if mapped else size, depth, "")
 
-    whole = kind("SQfp16", 2 * dimensions, (16, 32))
+    whole = kind("SQfp16", 2 * dimensions, (16,))
     bytewise = kind("SQ8", dimensions, (20, 50, 100))
     fast = kind(f"PQ{pieces}x4fsr", -(-pieces // 2), _DEPTHS, mapped=False)
     bits = kind("RaBitQ" if fine else "RaBitQ4", dimensions // 8 + 8 if fine else dimensions // 2 + 20, _DEPTHS)
     budget = f"{memory_bytes / 1e9:,.3g} GB"
-    if recall_frac > _LOSSLESS_FRAC:
-        if whole.bytes <= memory_bytes:
-            return replace(whole, why=f"a recall above {_LOSSLESS_FRAC}, and room for whole vectors in {budget}")
-        if bytewise.bytes <= memory_bytes:
-            return replace(bytewise, why=f"a recall above {_LOSSLESS_FRAC}, and room for a byte a number in {budget}")
+    if whole.bytes <= memory_bytes:
+        return replace(
+            whole, why=f"whole vectors fit in {budget}: no codes have to be told apart, and nothing answers faster"
+        )
+    if recall_frac > _LOSSLESS_FRAC and bytewise.bytes <= memory_bytes:
+        return replace(bytewise, why=f"a recall above {_LOSSLESS_FRAC}, and room for a byte a number in {budget}")
     if dimensions % 4 == 0 and fast.memory_bytes <= min(memory_bytes, _OPENED_BYTES):
         return replace(
             fast,

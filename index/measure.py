@@ -169,7 +169,7 @@ def _marks(
     """Return depth → recall@10. What is right and proposed ranks among the first ten, so only ties have to be compared for it."""
     blocks_of = range(0, len(queries), _TOGETHER)
     proposed = np.concatenate(
-        [ranking.proposals(queries[low : low + _TOGETHER], nprobe, depths[-1])[0] for low in blocks_of]
+        [ranking.proposals(queries[low : low + _TOGETHER], nprobe, depths[-1]) for low in blocks_of]
     )
 
     @cache

@@ -1,4 +1,5 @@
-"""The nearest of one modality: segments propose ids, the stored vectors rank them, so that every cosine shown is exact."""
+"""The nearest of one modality. Every cosine shown is that of the stored vectors: either codes are these vectors (float16), or codes
+only propose ids and the stored vectors rank them."""
 
 import math
 from collections.abc import Sequence
@@ -22,8 +23,11 @@ F32 = NDArray[np.float32]
 Ids = NDArray[np.int64]
 NARROW_ROWS = 20_000
 """Up to so many chosen ids all of them are compared: 20 ms for 512 numbers; an index would leave most of its lists unread."""
-_TOGETHER = 64  # queries whose proposals are in memory at once
+_PROPOSED_MOST = 2**19  # ids and cosines in memory at once: 6 MB
+_COMPARED_MOST = 2**13  # stored vectors in memory at once: 16 MB of 512 numbers
 _DEVICE_MOST = 2_048  # of proposals and lists, on a GPU
+_SPARE = 4  # proposals beyond those asked for, as a removed row may be among them
+_NONE = -2  # below every cosine
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Ranking:
         self.side, self._modality, self._places, self._vectors = side, modality, places, vectors
         self._opened = [(segments.read(files.path(f"{base}/{one.name}")), one) for one in side.segments]
         self._devices = [segments.on_device(index) for index, _ in self._opened]
+        self._whole = all(segments.is_whole(index) for index, _ in self._opened)
+        self._held = sum(one.rows - one.wiped for one in side.segments) == len(places.ids)  # segments hold nothing else
         self._lists = max((index.nlist for index, _ in self._opened if isinstance(index, faiss.IndexIVF)), default=0)
         self._most = max((one.rows for _, one in self._opened), default=0)
         self._parameters: dict[tuple[int, int, bool], tuple[Any, Any]] = {}
@@ -57,20 +63,29 @@ class Ranking:
         """Return for each vector f32[Q,D] its at most k nearest, among chosen ids where there are any."""
         vectors = np.ascontiguousarray(vectors, np.float32)
         if among is not None and len(among) <= NARROW_ROWS:
-            return self._compared(vectors, k, among.ids)
+            stored = self._vectors.rows(self._modality, self._places.of(among.ids))
+            return [
+                found
+                for block in _blocks(vectors, _PROPOSED_MOST // max(1, len(among)))
+                for found in _compared(block, stored, among.ids, k)
+            ]
         k = min(k, len(self._places.ids) if among is None else len(among))
         nprobe, depth = self._effort(k, among)
         selector = None if among is None else among.selector
-        blocks = [vectors[low : low + _TOGETHER] for low in range(0, len(vectors), _TOGETHER)]
-        return [found for block in blocks for found in self._ranked(block, k, nprobe, depth, selector)]
+        together = (_PROPOSED_MOST if self._whole else _COMPARED_MOST) // max(1, depth * len(self._opened))
+        return [
+            found for block in _blocks(vectors, together) for found in self._ranked(block, k, nprobe, depth, selector)
+        ]
 
     def _effort(self, k: int, among: Chosen | None) -> tuple[int, int]:
         """Return the lists to look into and the proposals to take: measured for ten of all, so scaled for others.
 
-        Of more answers the last lie in lists farther away; of few that are chosen as many have to be met.
+        Of more answers the last lie in lists farther away; of few that are chosen as many have to be met. Codes that are whole
+        vectors come in their order; of others three times as many are compared.
         """
         wider = math.sqrt(max(1.0, k / 10)) * (1.0 if among is None else len(self._places.ids) / len(among))
-        return math.ceil(self.side.nprobe * wider), max(self.side.depth, 3 * k)
+        depth = k + _SPARE if self._whole else max(self.side.depth, 3 * k)
+        return math.ceil(self.side.nprobe * wider), depth
 
     def ranked(self, vectors: F32, k: int, nprobe: int, depth: int) -> list[Found]:
         """Return the at most k nearest with a given effort; what makes the curve."""
@@ -80,15 +95,20 @@ class Ranking:
         found: dict[int, Found] = {}
         waiting = list(range(len(vectors)))
         while waiting:
-            whole = depth >= self._most and nprobe >= self._lists
-            proposed = self.proposals(vectors[waiting], nprobe, depth, selector)
+            is_all = depth >= self._most and nprobe >= self._lists
+            asked = vectors if len(waiting) == len(vectors) else vectors[waiting]
+            ids, cos = self._proposed(asked, nprobe, depth, selector)
+            here = ids >= 0 if self._held else self._places.having(ids)  # removed rows drop out
+            if not self._whole:
+                compared = self._vectors.rows(self._modality, self._places.of(ids[here]))
+                cos[here] = np.vecdot(compared, asked[np.nonzero(here)[0]])
+            cos[~here] = _NONE
+            ids, cos = _first(ids, cos, k)
+            enough = np.count_nonzero(here, axis=1).tolist()
             rest = []
-            for row, number in enumerate(waiting):
-                ids, at = self._places.held(
-                    _together([one[row] for one in proposed])
-                )  # removed and erased rows drop out
-                if len(ids) >= k or whole:
-                    found[number] = _top(ids, np.vecdot(self._vectors.rows(self._modality, at), vectors[number]), k)
+            for row, (number, count) in enumerate(zip(waiting, enough, strict=True)):
+                if count >= k or is_all:
+                    found[number] = Found(ids[row, :count], cos[row, :count])
                 else:
                     rest.append(number)
             waiting, nprobe, depth = rest, 4 * nprobe, 4 * depth
@@ -101,15 +121,27 @@ class Ranking:
         cos[there] = np.vecdot(self._vectors.rows(self._modality, self._places.of(ids[there])), vector)
         return cos
 
-    def proposals(self, vectors: F32, nprobe: int, depth: int, selector: Any = None) -> list[Ids]:
-        """Return what each segment proposes, i64[Q,depth], -1 where it knows no more."""
+    def proposals(self, vectors: F32, nprobe: int, depth: int) -> Ids:
+        """Return the ids that are proposed, i64[Q,P], of each segment the likeliest first, -1 where it knows no more."""
+        return self._proposed(vectors, nprobe, depth, None)[0]
+
+    def _proposed(self, vectors: F32, nprobe: int, depth: int, selector: Any) -> tuple[Ids, F32]:
+        """Return what the segments propose, each id once: ids i64[Q,P], -1 for none, and what their codes say of the cosines."""
         found = []
         for number, (_, one) in enumerate(self._opened):
             k = min(depth, one.rows)
             if k:
                 index, how = self._how(number, nprobe, k, selector)
                 found.append(segments.search(index, vectors, k, how))
-        return found
+        if len(found) == 1:
+            return found[0]
+        ids = np.concatenate([np.empty((len(vectors), 0), np.int64), *(one for one, _ in found)], axis=1)
+        cos = np.concatenate([np.empty((len(vectors), 0), np.float32), *(one for _, one in found)], axis=1)
+        order = np.argsort(ids, axis=1)
+        rows = np.arange(len(ids))[:, None]
+        ids, cos = ids[rows, order], cos[rows, order]
+        ids[:, 1:][ids[:, 1:] == ids[:, :-1]] = -1
+        return ids, cos
 
     def _how(self, number: int, nprobe: int, k: int, selector: Any) -> tuple[Any, Any]:
         """Return the index to ask, a segment's own or its copy on a GPU, and the parameters, which are kept: they cost a fifth
@@ -124,24 +156,28 @@ class Ranking:
             self._parameters[key] = chosen, segments.parameters(chosen, nprobe, wiped=one.wiped > 0)
         return self._parameters[key]
 
-    def _compared(self, vectors: F32, k: int, among: Ids) -> list[Found]:
-        stored = self._vectors.rows(self._modality, self._places.of(among))
-        return [_top(among, stored @ vector, k) for vector in vectors]
+
+def _blocks(vectors: F32, rows: int) -> list[F32]:
+    return [vectors[low : low + max(1, rows)] for low in range(0, len(vectors), max(1, rows))]
 
 
-def _together(proposed: Sequence[Ids]) -> Ids:
-    """Return the ids that several segments propose, each once."""
-    if len(proposed) == 1:
-        return proposed[0]
-    return np.unique(np.concatenate([np.empty(0, np.int64), *proposed]))
+def _compared(vectors: F32, stored: F32, names: Ids, k: int) -> list[Found]:
+    """Return the k nearest of all stored vectors f32[N,D], which have names."""
+    cos = vectors @ stored.T
+    ids, cos = _first(np.broadcast_to(names, cos.shape), cos, k)
+    return [Found(*one) for one in zip(ids, cos, strict=True)]
 
 
-def _top(ids: Ids, cos: F32, k: int) -> Found:
-    if len(ids) > 4 * k:
-        kept = np.argpartition(-cos, k)[: 2 * k] if k else np.empty(0, np.int64)
-        ids, cos = ids[kept], cos[kept]
-    order = np.lexsort((ids, -cos))[:k]
-    return Found(ids[order], cos[order])
+def _first(ids: Ids, cos: F32, k: int) -> tuple[Ids, F32]:
+    """Return the k of the greatest cosines in each row of ids and cosines [Q,P], equal ones by id."""
+    if (cos[:, 1:] < cos[:, :-1]).all():  # as FAISS orders them
+        return ids[:, :k], cos[:, :k]
+    rows = np.arange(len(ids))[:, None]
+    if k and ids.shape[1] > 4 * k:
+        kept = np.argpartition(-cos, k, axis=1)[:, : 2 * k]
+        ids, cos = ids[rows, kept], cos[rows, kept]
+    order = np.lexsort((ids, -cos), axis=1)[:, :k]
+    return ids[rows, order], cos[rows, order]
 
 
 def exactly(vectors: Sequence[NDArray[np.float16]], ids: Sequence[Ids], queries: F32, k: int) -> tuple[Ids, F32]:

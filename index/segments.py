@@ -39,6 +39,8 @@ def train(factory: str, sample: F32) -> Any:
     if factory == EXACT:
         return index
     index.cp.seed = _SEED
+    if factory.endswith(",SQfp16"):
+        index.by_residual = False  # what is stored is float16: coded so nothing is lost
     device = faiss.index_cpu_to_all_gpus(faiss.IndexFlatL2(sample.shape[1])) if gpus() else None
     index.clustering_index = device  # FAISS does not own it: `device` has to live as long as the training
     index.train(sample)
@@ -188,18 +190,26 @@ def parameters(index: Any, nprobe: int, chosen: Any = None, wiped: bool = False)
         return _parameters("SearchParameters", sel=selector)
     coarse: Any = None
     if isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW):
-        coarse = _parameters("SearchParametersHNSW", efSearch=max(32, 2 * nprobe))
+        coarse = _parameters("SearchParametersHNSW", efSearch=max(16, 2 * nprobe))
     return _parameters("SearchParametersIVF", sel=selector, nprobe=min(nprobe, index.nlist), quantizer_params=coarse)
 
 
-def search(index: Any, vectors: F32, k: int, how: Any) -> Ids:
-    """Return for each vector f32[Q,D] the ids i64[Q,K] that are proposed, -1 where there are fewer; `how` is of `parameters`."""
+def search(index: Any, vectors: F32, k: int, how: Any) -> tuple[Ids, F32]:
+    """Return for each vector f32[Q,D] the ids i64[Q,K] that are proposed, -1 where there are fewer, and their inner products as
+    the codes tell them, f32[Q,K]; `how` is of `parameters`."""
     try:
-        _, ids = index.search(vectors, k, params=how)
+        cos, ids = index.search(vectors, k, params=how)
     except RuntimeError as error:
         raise FormatError(f"an index that FAISS cannot search; `tamis index build` makes it anew ({error})") from error
-    found: Ids = ids
-    return found
+    return ids, cos
+
+
+def is_whole(index: Any) -> bool:
+    """Tell whether codes are the vectors as they are stored, float16, so that FAISS's inner products are exact."""
+    if isinstance(index, faiss.IndexIDMap):
+        return True
+    is_halves = isinstance(index, faiss.IndexIVFScalarQuantizer) and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
+    return is_halves and not index.by_residual
 
 
 def _parameters(name: str, **values: Any) -> Any:

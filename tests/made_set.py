@@ -140,8 +140,8 @@ def small_kinds(monkeypatch: pytest.MonkeyPatch, exact_rows: int = 500) -> None:
 
 KINDS = {
     "exact": Options(),
-    "fast scan": Options(recall_frac=0.9),
+    "fast scan": Options(memory_bytes=2 * 110_000, recall_frac=0.9),
     "whole vectors": Options(recall_frac=0.995),
     "bits on disk": Options(memory_bytes=2 * 40_000, recall_frac=0.9),
 }
-"""Options that give each kind for some thousand rows of 32 numbers."""
+"""Options that give each kind for two thousand rows of 32 numbers."""

@@ -39,7 +39,8 @@ class Searches:
         self._served, self._work = served, work
         self._threads, self._most = threads, waiting
         self._waiting: deque[_Asked] = deque()
-        self._drains: set[asyncio.Task[None]] = set()
+        self._draining = 0
+        self._drains: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
 
     async def answer(self, query: Query, render: Render) -> bytes:
         """Return the rendered answer to a query; Overloaded where too many wait."""
@@ -47,13 +48,21 @@ class Searches:
             raise Overloaded("the server has more to do than it takes on; ask again in a moment")
         asked = _Asked(query, render, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
-        if len(self._drains) < self._threads:
+        if self._draining < self._threads:
+            self._draining += 1
             task = asyncio.create_task(self._drain())
             self._drains.add(task)
             task.add_done_callback(self._drains.discard)
         return await asked.answer
 
     async def _drain(self) -> None:
+        """Answer until nobody waits, and say so in the same step of the loop: who comes after that starts another drain."""
+        try:
+            await self._answer_all()
+        finally:
+            self._draining -= 1
+
+    async def _answer_all(self) -> None:
         while batch := self._next():
             try:
                 answers = await self._work.run(_answers, self._served, batch)

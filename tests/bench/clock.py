@@ -35,6 +35,16 @@ def clocked(ask: Callable[[Any], Any], asked: Any, seconds: float) -> dict[str, 
     return {"p50_ms": statistics.median(timed), "p99_ms": float(np.percentile(timed, 99)), "qps": qps}
 
 
+def together(ask: Callable[[Any], Any], asked: Any, seconds: float) -> float:
+    """Return questions a second when all are asked at once, again and again; how many threads answer is the library's."""
+    ask(asked)
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() < began + seconds:
+        ask(asked)
+        done += len(asked)
+    return done / (time.perf_counter() - began)
+
+
 def kilobytes(name: str) -> int:
     """Return a figure of this process's memory as the kernel tells it (VmRSS, VmHWM, RssAnon, RssFile)."""
     lines = Path("/proc/self/status").read_text().splitlines()

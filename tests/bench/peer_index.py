@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from clock import clocked, kilobytes
+from clock import clocked, kilobytes, together
 
 
 def build(embeddings: str, index: str, memory: str) -> None:
@@ -47,6 +47,8 @@ def ask(path: str, questions: str, right: str, seconds: str) -> None:
         if recall >= 0.95:
             break
     told = clocked(lambda one: index.search(one, 10), asked, float(seconds))
+    faiss.omp_set_num_threads(2)
+    told["together"] = together(lambda many: index.search(many, 10), asked, float(seconds))
     kind = json.loads(Path(path + ".json").read_text()).get("index_key", type(index).__name__)
     memory = (kilobytes("VmRSS") - before) / 1e3
     print(json.dumps({"kind": f"{kind} {dial}={effort}", "recall": recall, "mb": memory, **told}))

@@ -1,5 +1,6 @@
 """Searching over HTTP, as programs do it."""
 
+import asyncio
 import base64
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 
 from index.query import Query, Term
 from index.search import Searcher
+from index.serve.batching import Searches
+from index.serve.catalogue import Catalogue
+from index.serve.work import Work
 from pipeline import tombstones
 from pipeline.store import Store
 from tests.serving import COPIES, DIMENSIONS, ROWS, Running, direction, drawn, running, uid, wait
@@ -158,3 +162,19 @@ def test_many_at_once_get_each_their_own_answer(server: Running) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(ROWS)))
+
+
+def test_who_asks_again_at_once_is_answered(drawn_set: Path) -> None:
+    """The second search comes in the moment between the last answer and the end of the task that gave it."""
+    served = Catalogue.open([str(drawn_set)]).all()[0]
+    work = Work(threads=1, waiting=2, work_s=10)
+
+    async def ask_thrice() -> list[bytes]:
+        searches = Searches(served, work, threads=1, waiting=2)
+        query = Query((Term(uid=uid(1)),), 1)
+        async with asyncio.timeout(20):
+            return [await searches.answer(query, lambda hits: hits[0].uid.encode()) for _ in range(3)]
+
+    assert asyncio.run(ask_thrice()) == [uid(1).encode()] * 3
+    work.close()
+    served.searcher.close()
