@@ -1,5 +1,5 @@
-"""The nearest of one modality. Every cosine shown is that of the stored vectors: either codes are these vectors (float16), or codes
-only propose ids and the stored vectors rank them."""
+"""The nearest of one modality. Every cosine shown is that of the stored vectors: codes propose ids and the stored vectors rank them,
+unless the codes are these very vectors (float16) and segments hold nothing else."""
 
 import math
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ class Ranking:
             asked = vectors if len(waiting) == len(vectors) else vectors[waiting]
             ids, cos = self._proposed(asked, nprobe, depth, selector)
             here = ids >= 0 if self._held else self._places.having(ids)  # removed rows drop out
-            if not self._whole:
+            if not (self._whole and self._held):  # a row's earlier vector may still be in an older segment
                 compared = self._vectors.rows(self._modality, self._places.of(ids[here]))
                 cos[here] = np.vecdot(compared, asked[np.nonzero(here)[0]])
             cos[~here] = _NONE

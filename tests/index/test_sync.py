@@ -30,19 +30,29 @@ def more() -> list[Shard]:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, made: list[Shard]) -> Path:
-    folder = tmp_path_factory.mktemp("synced") / "set"
-    store = Store.open_url(str(folder))
+def built(tmp_path_factory: pytest.TempPathFactory, made: list[Shard]) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("synced")
+    kinds = ("bits on disk", "whole vectors")
     with pytest.MonkeyPatch.context() as patch:
         small_kinds(patch)
-        build(store, publish_set(store, made), KINDS["bits on disk"])
-    return folder
+        for kind in kinds:
+            store = Store.open_url(str(folder / kind))
+            build(store, publish_set(store, made), KINDS[kind])
+    return {kind: folder / kind for kind in kinds}
 
 
 @pytest.fixture
-def store(tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(tmp_path: Path, built: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Store:
     small_kinds(monkeypatch)
-    return copy(built, tmp_path / "set")
+    return copy(built["bits on disk"], tmp_path / "set")
+
+
+@pytest.fixture(params=["bits on disk", "whole vectors"])
+def each_kind(
+    tmp_path: Path, built: dict[str, Path], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Store:
+    small_kinds(monkeypatch)
+    return copy(built[request.param], tmp_path / "set")
 
 
 def names(record: IndexRecord) -> list[tuple[str, int]]:
@@ -75,7 +85,8 @@ def test_added_rows_are_found_and_only_they_are_written(store: Store, made: list
     assert recall(opened, [*made, more[0]], more[1].image) > 0.84
 
 
-def test_removed_rows_are_never_found_and_take_nobodys_place(store: Store, made: list[Shard]) -> None:
+def test_removed_rows_are_never_found_and_take_nobodys_place(each_kind: Store, made: list[Shard]) -> None:
+    store = each_kind
     gone = made[2].uids[:50]
     snapshot = publish_set(store, [*made[:2], made[2].without(gone), *made[3:]])
     record = sync(store, snapshot)
@@ -91,8 +102,9 @@ def test_removed_rows_are_never_found_and_take_nobodys_place(store: Store, made:
 
 
 def test_a_row_whose_vectors_changed_is_found_by_the_new_ones(
-    store: Store, made: list[Shard], more: list[Shard]
+    each_kind: Store, made: list[Shard], more: list[Shard]
 ) -> None:
+    store = each_kind
     image = made[4].image.copy()
     image[:5] = more[0].image[:5]
     changed = Shard(made[4].uids, image, made[4].text)
@@ -103,6 +115,8 @@ def test_a_row_whose_vectors_changed_is_found_by_the_new_ones(
     assert [one.ids[0] for one in found] == made[4].ids[:5].tolist()
     for row, one in enumerate(opened.near(made[4].image[:5].astype(np.float32), 20)):
         assert made[4].ids[row] not in one.ids[:1]
+        stored = np.vecdot(opened.vectors(one.ids), made[4].image[row].astype(np.float32))
+        np.testing.assert_allclose(one.cos, stored, atol=1e-5)  # the old vector, still in the base, says 1
         assert len(set(one.ids.tolist())) == 20
 
 
