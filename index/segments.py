@@ -190,7 +190,7 @@ def parameters(index: Any, nprobe: int, chosen: Any = None, wiped: bool = False)
         return _parameters("SearchParameters", sel=selector)
     coarse: Any = None
     if isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW):
-        coarse = _parameters("SearchParametersHNSW", efSearch=max(16, 2 * nprobe))
+        coarse = _parameters("SearchParametersHNSW", efSearch=max(32, 2 * nprobe))
     return _parameters("SearchParametersIVF", sel=selector, nprobe=min(nprobe, index.nlist), quantizer_params=coarse)
 
 

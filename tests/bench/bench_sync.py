@@ -94,7 +94,8 @@ def main() -> None:
         adding = time.perf_counter() - began
         opened = Opened(store, snapshot)
         new = shard(10_000)
-        found = opened.near(new.image[:1_000].astype(np.float32), 1)
+        sure = opened.with_effort("image", 32, 20)  # a list beside the right one must not look like a lost row
+        found = sure.near(new.image[:1_000].astype(np.float32), 1)
         assert [one.ids[0] for one in found] == new.ids[:1_000].tolist()
         assert len(record.sides["image"].segments) == 2
         opened.close()
