@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.errors import InvariantError
 from pipeline.ids import stable_hash, uid_digest
 from pipeline.pack import KeptPart, Slice, carry_over, pack, plan_shards, remove_strangers, shard_key
+from pipeline.pins import pinned
 from pipeline.refusals import Refusals, barred, current, digest, joined, listed
 from pipeline.rows import PartFiles
 from pipeline.run import Run
@@ -212,7 +213,8 @@ def _snapshot(
 
 
 def _expire(store: Store, keep: int) -> None:
-    """Remove the shards and embeddings of snapshots older than the last `keep`; their records stay."""
-    for number in numbers(store)[:-keep]:
+    """Remove the shards and embeddings of snapshots older than the last `keep` that nobody pins; their records stay."""
+    kept = pinned(store)
+    for number in (one for one in numbers(store)[:-keep] if one not in kept):
         for kind in ("shards", "embeddings", "index"):
             store.delete_folder(f"{kind}/{number:06d}")

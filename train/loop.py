@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.errors import TamisError
+from pipeline.pins import pin
 from pipeline.tombstones import Watch
 from train import checkpoint, ledger, order
 from train.checkpoint import Cursor
@@ -176,6 +177,7 @@ class Loop:
                 ledger.write(self.run.folder, fed[0])
             checkpoint.commit(self.run.folder, self._cursor(), self._fill)
             checkpoint.prune(self.run.folder, self.run.config.run.keep_last, self.run.config.run.keep_steps)
+            pin(self.run.store, self.run.facts.snapshot, self.run.facts.id)
         self.world.wait()
         self.segment = Segment(self.step, self.step)
 

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.errors import ConfigError, DatasetBusy, FormatError, InputError
 from pipeline.ids import stable_hash
 from pipeline.lock import hold
+from pipeline.pins import pin, unpin
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from train import checkpoint, ledger, manifest
@@ -191,7 +192,7 @@ def held(run: Run) -> Iterator[None]:
 
 
 def register(run: Run) -> None:
-    """Tell the data set that this run learns from it, so that `tamis lineage` finds it; the same again changes nothing."""
+    """Tell the data set that this run learns from it: `tamis lineage` finds it, and its snapshot's shards do not expire."""
     facts = run.facts
     entry = {
         "run": facts.id, "kind": facts.kind, "folder": str(run.folder), "host": socket.gethostname(),
@@ -199,6 +200,12 @@ def register(run: Run) -> None:
     }  # fmt: skip
     where = stable_hash([entry["folder"], entry["host"]], 8)
     run.store.create(f"{REGISTER}/{facts.id}-{where}.json", json.dumps(entry, sort_keys=True, indent=1).encode())
+    pin(run.store, facts.snapshot, facts.id)
+
+
+def done(run: Run) -> None:
+    """Tell the data set that this run has come to its end and reads its shards no more."""
+    unpin(run.store, run.facts.snapshot, run.facts.id)
 
 
 def registered(store: Store) -> list[dict[str, Any]]:

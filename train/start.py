@@ -73,7 +73,10 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
     if world.first:
         ledger.drop_after(run.folder, at or 0)
     with heeded(loop.stop), progress:
-        return loop.go()
+        ended = loop.go()
+    if ended and world.first:
+        runs.done(run)
+    return ended
 
 
 def _must_be_there(run: Run) -> None:
@@ -82,7 +85,8 @@ def _must_be_there(run: Run) -> None:
     if not run.store.exists(tar):
         raise InputError(
             f"{run.store.uri(tar)} is gone: the shards of snapshot {facts.snapshot:06d}, which this run trains on, have expired "
-            "(pack.keep_snapshots says how many stay). Start a new run on the newest snapshot"
+            "(pack.keep_snapshots says how many stay; those of a run stay until a week after its last checkpoint). Start a new run "
+            "on the newest snapshot"
         )
 
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.errors import InputError, TamisError
+from pipeline.pins import pinned
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests.train import tiny_run
@@ -181,6 +182,16 @@ def test_a_row_that_is_hidden_while_its_batch_waits_weighs_nothing_when_it_is_us
     after = loop.without(batch, frozenset([gone, b"x" * 16]))
     assert (after.weight.tolist(), after.hidden) == ([1, 1, 1, 1, 0, 1, 1, 1], 1)
     assert loop.without(batch, frozenset()) is batch
+
+
+def test_a_run_pins_its_snapshot_until_it_has_ended(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.begun(own, tmp_path / "run", run={"checkpoint_steps": 3})
+    source = make_batches(run)
+    with pytest.raises(KeyboardInterrupt):
+        loop.Loop(run, make_task(run, source, alone()), alone(), Counted(source, 5), quiet(run)).go()
+    assert pinned(own) == {1}
+    assert train(open_run(run.folder), quiet=True)
+    assert pinned(own) == frozenset()
 
 
 def test_a_snapshot_whose_shards_have_expired_is_said_so(own: Store, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import pins
 from pipeline.disclosure.disclose import disclose
 from pipeline.disclosure.lineage import lineage
 from pipeline.errors import InputError
@@ -146,6 +148,29 @@ def test_expired_shards_are_named_from_the_record(fresh: Made) -> None:
         shard = sample["snapshots"][0]["shard"]
         assert (Path(shard["file"]).name, shard["row"], shard["present"]) == (*place, False)
     assert read(fresh.store, 2).rows < PICTURES
+
+
+def test_pinned_shards_do_not_expire_before_their_pin_does(fresh: Made) -> None:
+    base = fresh.file.read_text().replace("[pack]", "[pack]\nkeep_snapshots = 1").replace("little-web", "set")
+    first = fresh.root / "shards/000001"
+
+    def again(min_chars: int) -> None:
+        fresh.file.write_text(base.replace("max_pictures = 1000", f"max_pictures = 1000\nmin_chars = {min_chars}"))
+        fresh.ingest()
+
+    pins.pin(fresh.store, 1, "one")
+    pins.pin(fresh.store, 1, "two")
+    again(31)
+    pins.unpin(fresh.store, 1, "one")
+    fresh.store.write(f"{pins.FOLDER}/000001-broken.json", b"{")
+    again(30)
+    assert first.exists()
+    (name,) = (one for one in fresh.store.names(pins.FOLDER) if one.endswith("-two.json"))
+    told = json.loads(fresh.store.read(name))
+    told["utc"] = (datetime.fromisoformat(told["utc"]) - timedelta(days=8)).isoformat()
+    fresh.store.write(name, json.dumps(told).encode())
+    again(31)
+    assert not first.exists()
 
 
 def test_rows_that_extraction_refused_are_told_with_their_reason(tmp_path: Path, plain: Made) -> None:
