@@ -18,7 +18,7 @@ from index.writing import Ids
 from pipeline.errors import FormatError
 from pipeline.ids import faiss_id
 from pipeline.pack import ERASED, shard_files
-from pipeline.pieces import of_stored
+from pipeline.pieces import whole_stored
 from pipeline.snapshot import Snapshot
 from pipeline.store import Store
 
@@ -77,7 +77,7 @@ def _digests(store: Store, snapshot: Snapshot, found: Checked) -> None:
             continue
         found.files += 1
         found.bytes += store.size_bytes(f"{base}/{name}")
-        if of_stored(store, f"{base}/{name}").sha256 != sha256:
+        if whole_stored(store, f"{base}/{name}") != sha256:
             found.problems.append(f"{base}/{name}: its bytes differ from index.json; `tamis index build` makes it anew")
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from index.places import Places
 from index.record import PLACES, Erased, IndexRecord, Segment, complete, facts_name, files_below, folder, read_record
 from pipeline.errors import FormatError
 from pipeline.ids import faiss_id
-from pipeline.pieces import of_stored
+from pipeline.pieces import whole_stored
 from pipeline.snapshot import Snapshot, numbers, read
 from pipeline.store import Store, explained
 
 JOURNAL = "index/erasing.json"
 """Which files of which snapshots held whom: kept while an erasure is under way, so that one that was stopped tells the same."""
+
+_HASHED_TOGETHER = 4
 
 Held = dict[str, list[str]]
 """Name in an index folder → uids (hex) that the file held."""
@@ -98,9 +101,9 @@ def _held(store: Store, base: str, record: IndexRecord, keys: Sequence[str]) -> 
     held: Held = {}
 
     def note(name: str, ids: NDArray[np.int64]) -> None:
-        there = gone[np.isin(gone, ids)]
+        there = ids[segments.among(ids, gone)]
         if len(there):
-            held[name] = sorted(by_id[one] for one in there.tolist())
+            held[name] = sorted(by_id[one] for one in set(there.tolist()))
 
     files = Files(store)
     names = [facts_name(key) for key in record.shard_keys]
@@ -191,10 +194,12 @@ def _record(store: Store, base: str, record: IndexRecord, held: Held) -> None:
         )
     rows = len(Places.read(files, base).ids)
     files.close()
-    digests = {
-        name: of_stored(store, f"{base}/{name}").sha256 if name in held else old for name, old in record.sha256.items()
-    }
-    fresh = replace(record, sides=sides, rows=rows, sha256=digests, erased=_joined(record.erased, held))
+    changed = [name for name in record.sha256 if name in held]
+    with ThreadPoolExecutor(_HASHED_TOGETHER) as pool:  # hashing lets go of Python's lock
+        digests = dict(zip(changed, pool.map(lambda name: whole_stored(store, f"{base}/{name}"), changed), strict=True))
+    fresh = replace(
+        record, sides=sides, rows=rows, sha256={**record.sha256, **digests}, erased=_joined(record.erased, held)
+    )
     store.write(f"{base}/index.json", fresh.to_json())
 
 

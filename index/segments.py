@@ -190,7 +190,7 @@ def parameters(index: Any, nprobe: int, chosen: Any = None, wiped: bool = False)
         return _parameters("SearchParameters", sel=selector)
     coarse: Any = None
     if isinstance(faiss.downcast_index(index.quantizer), faiss.IndexHNSW):
-        coarse = _parameters("SearchParametersHNSW", efSearch=max(32, 2 * nprobe))
+        coarse = _parameters("SearchParametersHNSW", efSearch=max(16, 2 * nprobe))
     return _parameters("SearchParametersIVF", sel=selector, nprobe=min(nprobe, index.nlist), quantizer_params=coarse)
 
 
@@ -237,7 +237,7 @@ def wipe(path: Path, gone: Ids, draft: Path) -> bool:
     IVF: codes become zero and ids -1 where they are, so that places and order stay and doing it again after any stop ends with
     the same bytes; fast scan's lists are read and written as a whole. Exact kinds are written without the vectors.
     """
-    index = read(path)
+    index, gone = read(path), np.sort(gone)
     if isinstance(index, faiss.IndexIDMap):
         index.remove_ids(faiss.IDSelectorBatch(gone))
         write(index, draft)
@@ -261,11 +261,18 @@ def wipe(path: Path, gone: Ids, draft: Path) -> bool:
     return False
 
 
+def among(ids: Ids, chosen: Ids) -> NDArray[np.bool_]:
+    """Tell of each id whether it is one of the chosen ones, which are sorted: many lists are asked of few, and `isin` sorts anew."""
+    if not len(chosen):
+        return np.zeros(len(ids), np.bool_)
+    return np.asarray(chosen[np.minimum(np.searchsorted(chosen, ids), len(chosen) - 1)] == ids)
+
+
 def held(index: Any, gone: Ids) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield (list, rows in it) of the lists that hold one of the ids."""
+    """Yield (list, rows in it) of the lists that hold one of the sorted ids."""
     for number in range(index.nlist):
         size = index.invlists.list_size(number)
-        rows = np.flatnonzero(np.isin(_ids(index.invlists, number, size), gone)) if size else np.empty(0, np.int64)
+        rows = np.flatnonzero(among(_ids(index.invlists, number, size), gone)) if size else np.empty(0, np.int64)
         if len(rows):
             yield number, rows
 

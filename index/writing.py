@@ -13,7 +13,7 @@ from index.mapped import Files
 from index.places import Places
 from index.record import PLACES, IndexRecord, facts_name, files_below, folder
 from pipeline.engine import Engine
-from pipeline.pieces import of_file, of_stored
+from pipeline.pieces import whole_file, whole_stored
 from pipeline.snapshot import Snapshot
 from pipeline.store import Store
 
@@ -29,7 +29,7 @@ def spread(engine: Engine | None, fn: Callable[..., T], jobs: Iterable[tuple[Any
 
 def put(store: Store, draft: Path, base: str, name: str, digests: dict[str, str]) -> None:
     """Move a finished file into an index folder and note its digest."""
-    digests[name] = of_file(draft).sha256
+    digests[name] = whole_file(draft)
     store.put(draft, f"{base}/{name}")
 
 
@@ -51,7 +51,7 @@ def _to_be_had(store: Store, before: tuple[Snapshot, IndexRecord], name: str, re
 
 def _as_recorded(store: Store, name: str, sha256: str) -> bool:
     try:
-        return of_stored(store, name).sha256 == sha256
+        return whole_stored(store, name) == sha256
     except (FileNotFoundError, IsADirectoryError):
         return False
 

@@ -28,6 +28,18 @@ def of_handle(handle: IO[bytes]) -> Digests:
     return Digests(whole.hexdigest(), pieces)
 
 
+def whole_file(path: Path) -> str:
+    """Return the SHA-256 in hex of a local file of which nobody asks the pieces."""
+    with path.open("rb", buffering=0) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def whole_stored(store: Store, name: str) -> str:
+    """Return the SHA-256 in hex of a stored file of which nobody asks the pieces."""
+    with store.open(name) as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
 def of_file(path: Path) -> Digests:
     """Return the digests of a local file."""
     with path.open("rb", buffering=0) as handle:

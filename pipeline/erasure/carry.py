@@ -35,7 +35,7 @@ def _table(store: Store, task: Task, before: Amendments) -> Done:
         draft = scratch / "table"
         with store.open(task.names[0]) as source:
             blank_table(source, draft, task.rows, task.role)
-        digest, size = pieces_of.of_file(draft).sha256, draft.stat().st_size
+        digest, size = pieces_of.whole_file(draft), draft.stat().st_size
         store.put(draft, task.names[0])
     for name in task.names[1:]:
         store.copy(task.names[0], name)
@@ -81,7 +81,7 @@ def _change(store: Store, task: Task, path: Path, regions: list[Region], before:
     earlier, old = before.changes.get(task.origin), before.stands_for(task.origin)
     pieces = read_pieces(store, task.record, task.suffix)
     if not pieces or (earlier is not None and earlier.sha256 is not None):
-        digest = pieces_of.of_file(path).sha256
+        digest = pieces_of.whole_file(path)
         return Change(task.origin, task.names, old, digest, sha256=digest)
     with path.open("rb", buffering=0) as handle:
         changed = dict(earlier.pieces if earlier is not None else {})
