@@ -84,8 +84,8 @@ def _say(rows: int, found: dict[int, dict[str, Any]]) -> None:
         row = {"claim": f"{claim}, {what} ({now['kind']})", "unit": unit, "ours": round(now[name], 3), "peer": None}
         row |= {"ratio": round(now[name] / before[name], 2) if before else None, "aim": aim if before else ""}
         print(json.dumps(row, ensure_ascii=False), flush=True)
-        if rows == SIZES[-1] and before:
-            growth = now[name] / before[name]
+        growth = now[name] / before[name] if before else 0.0
+        if rows == SIZES[-1] and growth > 1:  # of a search that became quicker nothing can be foretold
             row = {"claim": f"{claim}, 10,000,000 × {DIMENSIONS}, extrapolated by the last ten times", "unit": unit}
             row |= {"ours": round(now[name] * growth, 3), "peer": None, "ratio": None, "aim": ""}
             print(json.dumps(row, ensure_ascii=False), flush=True)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,9 +50,11 @@ class Drawing:
                 import resvg_py
 
                 data = bytes(resvg_py.svg_to_bytes(svg_string=data.decode(), width=side_px))
-            with Image.open(io.BytesIO(data)) as opened:
-                opened.thumbnail((side_px, side_px))
-                drawn = opened.convert("RGBA")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # some clip art is 13,000 pixels wide
+                with Image.open(io.BytesIO(data)) as opened:
+                    opened.thumbnail((side_px, side_px))
+                    drawn = opened.convert("RGBA")
         except (OSError, ValueError, RuntimeError, Image.DecompressionBombError):
             return None
         white = Image.new("RGBA", drawn.size, "white")
