@@ -1,5 +1,6 @@
 """Which CLIP model: names, local files, digests. No torch in here, so that runs without new pictures never load it."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.pieces import whole_file
 
 MINI = "tamis-mini"
 MINI_THRESHOLD_COS = 0.10
@@ -81,4 +81,5 @@ def file_sha256(path: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _sha256(path: Path, mtime_ns: int) -> str:
-    return whole_file(path)
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
