@@ -74,7 +74,8 @@ def _moments(count: int, seed: int) -> list[float]:
 _FIRST, _SECOND = _moments(2, seed=1)
 
 
-@pytest.mark.parametrize("share", [_FIRST, pytest.param(_SECOND, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [_FIRST, _SECOND])
 def test_the_whole_process_group_killed(undisturbed: Undisturbed, tmp_path: Path, share: float, scheduler: str) -> None:
     base, expected, seconds = undisturbed
     file = _config(base, tmp_path / "set")
@@ -193,6 +194,7 @@ def test_a_full_disk_stops_with_advice_and_room_lets_it_finish(undisturbed: Undi
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_while_the_first_goes_on_and_ctrl_c_stops_that_cleanly(
     undisturbed: Undisturbed, tmp_path: Path, scheduler: str
 ) -> None:

@@ -28,7 +28,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def own(pictures: Store, tmp_path: Path) -> Store:
     """A copy of the data set, to be changed."""
-    shutil.copytree(pictures.root, tmp_path / "set", ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(pictures.root, tmp_path / "set", ignore=shutil.ignore_patterns("runs", "pins"))
     store = Store.open_url(str(tmp_path / "set"))
     assert require_latest(store).rows
     return store

@@ -68,6 +68,7 @@ def test_a_list_is_counted_line_by_line_and_bad_lines_are_shown(either: Registry
     assert either.imports() == [done.id]
 
 
+@pytest.mark.slow
 def test_200_000_lines_twice_add_nothing_the_second_time(opener: Opener, tmp_path: Path) -> None:
     registry = opener()
     count = (
