@@ -84,7 +84,7 @@ class Ranking:
         vectors come in their order; of others three times as many are compared.
         """
         wider = math.sqrt(max(1.0, k / 10)) * (1.0 if among is None else len(self._places.ids) / len(among))
-        depth = k + _SPARE if self._whole else max(self.side.depth, 3 * k)
+        depth = k + _SPARE if self._whole and self._held else max(self.side.depth, 3 * k)
         return math.ceil(self.side.nprobe * wider), depth
 
     def ranked(self, vectors: F32, k: int, nprobe: int, depth: int) -> list[Found]:

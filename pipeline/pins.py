@@ -30,9 +30,9 @@ def pinned(store: Store) -> frozenset[int]:
     for name in store.names(FOLDER):
         try:
             told = json.loads(store.read(name))
-            if now - datetime.fromisoformat(told["utc"]) < KEPT:
+            if abs(now - datetime.fromisoformat(told["utc"])) < KEPT:
                 found.add(int(told["snapshot"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):  # given free meanwhile, or damaged
+        except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):  # given free meanwhile, or damaged
             continue
     return frozenset(found)
 

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.errors import TamisError
+from pipeline.errors import StorageError, TamisError
 from pipeline.pins import pin
 from pipeline.tombstones import Watch
 from train import checkpoint, ledger, order
@@ -177,7 +177,8 @@ class Loop:
                 ledger.write(self.run.folder, fed[0])
             checkpoint.commit(self.run.folder, self._cursor(), self._fill)
             checkpoint.prune(self.run.folder, self.run.config.run.keep_last, self.run.config.run.keep_steps)
-            pin(self.run.store, self.run.facts.snapshot, self.run.facts.id)
+            with suppress(OSError, StorageError):  # a pin holds for a week: one that could not be renewed stops nothing
+                pin(self.run.store, self.run.facts.snapshot, self.run.facts.id)
         self.world.wait()
         self.segment = Segment(self.step, self.step)
 

@@ -5,7 +5,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -205,7 +205,8 @@ def register(run: Run) -> None:
 
 def done(run: Run) -> None:
     """Tell the data set that this run has come to its end and reads its shards no more."""
-    unpin(run.store, run.facts.snapshot, run.facts.id)
+    with suppress(OSError):  # it loses its force by itself
+        unpin(run.store, run.facts.snapshot, run.facts.id)
 
 
 def registered(store: Store) -> list[dict[str, Any]]:
