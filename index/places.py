@@ -62,7 +62,7 @@ class Places:
     def having(self, ids: Ids) -> NDArray[np.bool_]:
         """Tell of each id whether it is here."""
         if not len(self.ids):
-            return np.zeros(len(ids), np.bool_)
+            return np.zeros(ids.shape, np.bool_)
         at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.asarray(self.ids[at] == ids)
 

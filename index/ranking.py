@@ -18,6 +18,7 @@ from index.places import Places
 from index.query import Modality
 from index.record import Side
 from index.vectors import Vectors
+from pipeline.errors import FormatError
 
 F32 = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -28,6 +29,8 @@ _COMPARED_MOST = 2**13  # stored vectors in memory at once: 16 MB of 512 numbers
 _DEVICE_MOST = 2_048  # of proposals and lists, on a GPU
 _SPARE = 4  # proposals beyond those asked for, as a removed row may be among them
 _NONE = -2  # below every cosine
+_STALE_COS = 1e-3  # float16 and the order of sums explain less
+_LARGEST_COS = 1.01  # vectors have unit norm
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,12 @@ class Ranking:
             return [
                 found
                 for block in _blocks(vectors, _PROPOSED_MOST // max(1, len(among)))
-                for found in _compared(block, stored, among.ids, k)
+                for found in _of_few(block, stored, among.ids, k)
             ]
         k = min(k, len(self._places.ids) if among is None else len(among))
         nprobe, depth = self._effort(k, among)
         selector = None if among is None else among.selector
-        together = (_PROPOSED_MOST if self._whole else _COMPARED_MOST) // max(1, depth * len(self._opened))
-        return [
-            found for block in _blocks(vectors, together) for found in self._ranked(block, k, nprobe, depth, selector)
-        ]
+        return self._ranked(vectors, k, nprobe, depth, selector)
 
     def _effort(self, k: int, among: Chosen | None) -> tuple[int, int]:
         """Return the lists to look into and the proposals to take: measured for ten of all, so scaled for others.
@@ -84,7 +84,7 @@ class Ranking:
         vectors come in their order; of others three times as many are compared.
         """
         wider = math.sqrt(max(1.0, k / 10)) * (1.0 if among is None else len(self._places.ids) / len(among))
-        depth = k + _SPARE if self._whole and self._held else max(self.side.depth, 3 * k)
+        depth = k + _SPARE if self._whole else max(self.side.depth, 3 * k)
         return math.ceil(self.side.nprobe * wider), depth
 
     def ranked(self, vectors: F32, k: int, nprobe: int, depth: int) -> list[Found]:
@@ -92,27 +92,48 @@ class Ranking:
         return self._ranked(np.ascontiguousarray(vectors, np.float32), k, nprobe, depth, None)
 
     def _ranked(self, vectors: F32, k: int, nprobe: int, depth: int, selector: Any) -> list[Found]:
-        found: dict[int, Found] = {}
-        waiting = list(range(len(vectors)))
-        while waiting:
-            is_all = depth >= self._most and nprobe >= self._lists
-            asked = vectors if len(waiting) == len(vectors) else vectors[waiting]
-            ids, cos = self._proposed(asked, nprobe, depth, selector)
-            here = ids >= 0 if self._held else self._places.having(ids)  # removed rows drop out
-            if not (self._whole and self._held):  # a row's earlier vector may still be in an older segment
-                compared = self._vectors.rows(self._modality, self._places.of(ids[here]))
-                cos[here] = np.vecdot(compared, asked[np.nonzero(here)[0]])
-            cos[~here] = _NONE
-            ids, cos = _first(ids, cos, k)
-            enough = np.count_nonzero(here, axis=1).tolist()
-            rest = []
-            for row, (number, count) in enumerate(zip(waiting, enough, strict=True)):
-                if count >= k or is_all:
-                    found[number] = Found(ids[row, :count], cos[row, :count])
-                else:
-                    rest.append(number)
-            waiting, nprobe, depth = rest, 4 * nprobe, 4 * depth
-        return [found[number] for number in range(len(vectors))]
+        """Return the at most k nearest of each vector, in blocks whose proposals fit in memory."""
+        most = _PROPOSED_MOST if self._whole else _COMPARED_MOST
+        blocks = _blocks(vectors, most // max(1, depth * len(self._opened)))
+        return [found for block in blocks for found in self._block(block, k, nprobe, depth, selector)]
+
+    def _block(self, vectors: F32, k: int, nprobe: int, depth: int, selector: Any) -> list[Found]:
+        """Answer a block; those with too few proposals that count are asked again, four times as widely."""
+        is_all = depth >= self._most and nprobe >= self._lists
+        ids, cos = self._proposed(vectors, nprobe, depth, selector)
+        if not (self._whole and self._held):
+            ids, cos = self._compared(vectors, ids, cos)
+        cos[ids < 0] = _NONE
+        counts = np.count_nonzero(ids >= 0, axis=1).tolist()
+        ids, cos = _first(ids, cos, k)
+        if cos.size and cos[:, 0].max() > _LARGEST_COS:
+            raise FormatError("an index whose codes are damaged; `tamis index build` makes it anew")
+        found = [Found(ids[row, :count], cos[row, :count]) for row, count in enumerate(counts)]
+        few = [row for row, count in enumerate(counts) if count < k and not is_all]
+        if few:
+            for row, one in zip(few, self._ranked(vectors[few], k, 4 * nprobe, 4 * depth, selector), strict=True):
+                found[row] = one
+        return found
+
+    def _compared(self, vectors: F32, ids: Ids, cos: F32) -> tuple[Ids, F32]:
+        """Return proposals with the stored vectors' cosines, each id once, -1 for what the snapshot does not hold.
+
+        Of a row whose vector changed an older segment may still hold the old one. Where codes are whole vectors they tell: what a
+        code says of the cosine is then not what the stored vector says, and the proposal does not count.
+        """
+        here = np.nonzero(self._places.having(ids))
+        stored = self._vectors.rows(self._modality, self._places.of(ids[here]))
+        true = np.vecdot(stored, vectors[here[0]])
+        counts = np.abs(true - cos[here]) <= _STALE_COS if self._whole else np.ones(len(true), np.bool_)
+        cos[here] = true
+        kept = np.full(ids.shape, -1, np.int64)
+        here = here[0][counts], here[1][counts]
+        kept[here] = ids[here]
+        order = np.argsort(kept, axis=1)
+        rows = np.arange(len(kept))[:, None]
+        kept, cos = kept[rows, order], cos[rows, order]
+        kept[:, 1:][kept[:, 1:] == kept[:, :-1]] = -1
+        return kept, cos
 
     def cosines(self, ids: Ids, vector: F32) -> F32:
         """Return the cosines f32[N] of ids to a vector f32[D]; -2 for an id that the snapshot does not hold."""
@@ -122,11 +143,11 @@ class Ranking:
         return cos
 
     def proposals(self, vectors: F32, nprobe: int, depth: int) -> Ids:
-        """Return the ids that are proposed, i64[Q,P], of each segment the likeliest first, -1 where it knows no more."""
+        """Return the ids that are proposed, i64[Q,P], segment by segment, in each the likeliest first, -1 where it knows no more."""
         return self._proposed(vectors, nprobe, depth, None)[0]
 
     def _proposed(self, vectors: F32, nprobe: int, depth: int, selector: Any) -> tuple[Ids, F32]:
-        """Return what the segments propose, each id once: ids i64[Q,P], -1 for none, and what their codes say of the cosines."""
+        """Return what the segments propose, side by side: ids i64[Q,P], -1 for none, and what their codes say of the cosines."""
         found = []
         for number, (_, one) in enumerate(self._opened):
             k = min(depth, one.rows)
@@ -137,10 +158,6 @@ class Ranking:
             return found[0]
         ids = np.concatenate([np.empty((len(vectors), 0), np.int64), *(one for one, _ in found)], axis=1)
         cos = np.concatenate([np.empty((len(vectors), 0), np.float32), *(one for _, one in found)], axis=1)
-        order = np.argsort(ids, axis=1)
-        rows = np.arange(len(ids))[:, None]
-        ids, cos = ids[rows, order], cos[rows, order]
-        ids[:, 1:][ids[:, 1:] == ids[:, :-1]] = -1
         return ids, cos
 
     def _how(self, number: int, nprobe: int, k: int, selector: Any) -> tuple[Any, Any]:
@@ -161,7 +178,7 @@ def _blocks(vectors: F32, rows: int) -> list[F32]:
     return [vectors[low : low + max(1, rows)] for low in range(0, len(vectors), max(1, rows))]
 
 
-def _compared(vectors: F32, stored: F32, names: Ids, k: int) -> list[Found]:
+def _of_few(vectors: F32, stored: F32, names: Ids, k: int) -> list[Found]:
     """Return the k nearest of all stored vectors f32[N,D], which have names."""
     cos = vectors @ stored.T
     ids, cos = _first(np.broadcast_to(names, cos.shape), cos, k)

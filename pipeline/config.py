@@ -197,7 +197,9 @@ class PackConfig(Section):
 
     shard_samples: int = Field(10_000, ge=1, description="Most samples of a shard")
     shard_bytes: int = Field(500_000_000, ge=1, description="Most bytes of pictures in a shard, about")
-    keep_snapshots: int = Field(2, ge=1, description="How many of the last snapshots keep their shards")
+    keep_snapshots: int = Field(
+        2, ge=1, description="How many of the last snapshots keep their shards; a training keeps its own"
+    )
 
 
 class OptOutConfig(Section):

@@ -14,6 +14,7 @@ from pipeline import amendments
 from pipeline.amendments import Amendments
 from pipeline.errors import FormatError, InvariantError
 from pipeline.pack import ERASED, check_stored, member_names, shard_files, strangers
+from pipeline.pins import pinned
 from pipeline.snapshot import Snapshot, numbers, read
 from pipeline.stage import Part, check_conservation, sha256_stored
 from pipeline.store import Store
@@ -60,7 +61,9 @@ def verify(store: Store, note: Callable[[str], None] = lambda _: None) -> Findin
             by_key[part.key] = part
     published = numbers(store)
     keep = int(read(store, published[-1]).config["pack"]["keep_snapshots"]) if published else 0
-    for number in published[-keep:] if keep else []:
+    pins = pinned(store)
+    held = [one for one in published[:-keep] if one in pins and store.names(f"shards/{one:06d}")] if keep else []
+    for number in [*held, *published[-keep:]] if keep else []:
         note(f"snapshot {number:06d}")
         try:
             snapshot = read(store, number)

@@ -15,7 +15,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.errors import StorageError, TamisError
-from pipeline.pins import pin
 from pipeline.tombstones import Watch
 from train import checkpoint, ledger, order
 from train.checkpoint import Cursor
@@ -24,7 +23,7 @@ from train.gradient import Gradient
 from train.ledger import Segment
 from train.optim import Averaged, adamw, lr_at, trained
 from train.progress import Progress
-from train.run import Run
+from train.run import Run, renew
 from train.tasks import Task
 from train.validation import Validation
 from train.world import World, half, plain_attention
@@ -178,7 +177,7 @@ class Loop:
             checkpoint.commit(self.run.folder, self._cursor(), self._fill)
             checkpoint.prune(self.run.folder, self.run.config.run.keep_last, self.run.config.run.keep_steps)
             with suppress(OSError, StorageError):  # a pin holds for a week: one that could not be renewed stops nothing
-                pin(self.run.store, self.run.facts.snapshot, self.run.facts.id)
+                renew(self.run)
         self.world.wait()
         self.segment = Segment(self.step, self.step)
 

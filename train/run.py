@@ -198,15 +198,24 @@ def register(run: Run) -> None:
         "run": facts.id, "kind": facts.kind, "folder": str(run.folder), "host": socket.gethostname(),
         "snapshot": facts.snapshot, "refusals": run.rows.facts.refusals, "manifest_digest": run.shown.digest,
     }  # fmt: skip
-    where = stable_hash([entry["folder"], entry["host"]], 8)
-    run.store.create(f"{REGISTER}/{facts.id}-{where}.json", json.dumps(entry, sort_keys=True, indent=1).encode())
-    pin(run.store, facts.snapshot, facts.id)
+    run.store.create(f"{REGISTER}/{_holder(run)}.json", json.dumps(entry, sort_keys=True, indent=1).encode())
+    renew(run)
+
+
+def renew(run: Run) -> None:
+    """Keep the shards of the run's snapshot for another week."""
+    pin(run.store, run.facts.snapshot, _holder(run))
 
 
 def done(run: Run) -> None:
     """Tell the data set that this run has come to its end and reads its shards no more."""
     with suppress(OSError):  # it loses its force by itself
-        unpin(run.store, run.facts.snapshot, run.facts.id)
+        unpin(run.store, run.facts.snapshot, _holder(run))
+
+
+def _holder(run: Run) -> str:
+    """Return a name for the run in this folder of this machine; a copy of the folder elsewhere has another."""
+    return f"{run.facts.id}-{stable_hash([str(run.folder), socket.gethostname()], 8)}"
 
 
 def registered(store: Store) -> list[dict[str, Any]]:

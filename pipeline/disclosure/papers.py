@@ -145,7 +145,8 @@ def ropa(facts: Facts) -> dict[str, Any]:
             "dataset": c["retention"],
             "requests": "one month from receipt, three where extended with notice (art. 12(3)); hidden at once",
             "requests_themselves": "sealed values are destroyed when a request is closed",
-            "snapshots": f"the shards of the last {facts.config.get('pack', {}).get('keep_snapshots')} are kept",
+            "snapshots": f"the shards of the last {facts.config.get('pack', {}).get('keep_snapshots')} are kept, "
+            "and those that a training reads until it ends, or until a week after its last checkpoint",
         },
         "security": [*own, *([c["security"]] if c["security"] else [])],
         "requests": dict(facts.requests),

@@ -8,8 +8,10 @@ import pytest
 
 from index.build import build
 from index.opened import Opened
+from index.ranking import exactly
 from index.record import IndexRecord, Options, read_record
 from index.sync import sync
+from pipeline.errors import FormatError
 from pipeline.snapshot import Snapshot, read, require_latest
 from pipeline.store import Store
 from tests.erasing import copy
@@ -118,6 +120,47 @@ def test_a_row_whose_vectors_changed_is_found_by_the_new_ones(
         stored = np.vecdot(opened.vectors(one.ids), made[4].image[row].astype(np.float32))
         np.testing.assert_allclose(one.cos, stored, atol=1e-5)  # the old vector, still in the base, says 1
         assert len(set(one.ids.tolist())) == 20
+
+
+def test_old_vectors_of_many_changed_rows_crowd_nobody_out(
+    tmp_path: Path, made: list[Shard], more: list[Shard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A placeholder's pictures, all alike, are fetched again as what they are: the base still holds the old vectors."""
+    small_kinds(monkeypatch)
+    alike = made[4].image.copy()
+    alike[:30] = alike[0]
+    before = Shard(made[4].uids, alike, made[4].text)
+    changed = alike.copy()
+    changed[:30] = more[0].image[:30]
+    after = Shard(made[4].uids, changed, made[4].text)
+    store = Store.open_url(str(tmp_path / "set"))
+    build(store, publish_set(store, [*made[:4], before, *made[5:]]), KINDS["whole vectors"])
+    record = sync(store, publish_set(store, [*made[:4], after, *made[5:]]))
+    assert names(record)[1] == ("000002-added.faiss", 30)
+    opened = Opened(store, require_latest(store))
+    everyone = [*made[:4], after, *made[5:]]
+    right, cos = exactly(
+        [one.image for one in everyone], [one.ids for one in everyone], alike[:1].astype(np.float32), 10
+    )
+    (found,) = opened.near(alike[:1].astype(np.float32), 10)
+    assert len(set(found.ids.tolist()) & set(right[0].tolist())) >= 9
+    np.testing.assert_allclose(found.cos[:5], cos[0, :5], atol=1e-3)
+
+
+def test_a_code_that_no_vector_has_is_told_of_and_not_shown(
+    tmp_path: Path, built: dict[str, Path], monkeypatch: pytest.MonkeyPatch, made: list[Shard]
+) -> None:
+    small_kinds(monkeypatch)
+    store = copy(built["whole vectors"], tmp_path / "set")
+    (path,) = Path(store.root, "index").rglob("image/*.faiss")
+    data, code = bytearray(path.read_bytes()), made[0].image[0].tobytes()
+    at = data.find(code)
+    assert at > 0
+    largest = 2 * int(np.argmax(np.abs(made[0].image[0])))
+    data[at + largest : at + largest + 2] = np.float16(np.sign(made[0].image[0, largest // 2]) * 20_000).tobytes()
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="damaged"):
+        Opened(store, require_latest(store)).near(made[0].image[:1].astype(np.float32), 3)
 
 
 def test_what_increments_find_is_what_a_build_of_the_whole_finds_whatever_their_order(

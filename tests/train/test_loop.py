@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.errors import InputError, TamisError
-from pipeline.pins import pinned
+from pipeline.errors import InputError, StorageError, TamisError
+from pipeline.pins import FOLDER, pinned
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests.train import tiny_run
@@ -192,6 +192,21 @@ def test_a_run_pins_its_snapshot_until_it_has_ended(own: Store, tmp_path: Path) 
     assert pinned(own) == {1}
     assert train(open_run(run.folder), quiet=True)
     assert pinned(own) == frozenset()
+
+
+def test_a_pin_that_cannot_be_renewed_ends_no_run(own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny_run.begun(own, tmp_path / "run", run={"checkpoint_steps": 3})
+    write, refused = Store.write, []
+
+    def full(self: Store, name: str, data: bytes) -> None:
+        if name.startswith(FOLDER) and checkpoint.steps(run.folder):
+            refused.append(name)
+            raise StorageError("no space left")
+        write(self, name, data)
+
+    monkeypatch.setattr(Store, "write", full)
+    assert train(run, quiet=True)
+    assert len(refused) == 3  # after steps 3, 6 and 8
 
 
 def test_a_snapshot_whose_shards_have_expired_is_said_so(own: Store, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pipeline.ids import uid
 from pipeline.pack import read_members
 from pipeline.snapshot import read
 from pipeline.store import Store
+from pipeline.verify import verify
 from tests.pipeline.disclosure.conftest import PICTURES, Made, Told, text_of, url_of
 from tests.tiny import picture, tamis, write_crawl
 
@@ -165,6 +166,9 @@ def test_pinned_shards_do_not_expire_before_their_pin_does(fresh: Made) -> None:
     fresh.store.write(f"{pins.FOLDER}/000001-broken.json", b"{")
     again(30)
     assert first.exists()
+    tar = next(first.glob("*.tar"))
+    tar.write_bytes(tar.read_bytes()[:-1])
+    assert any(f"shards/000001/{tar.name}" in problem for problem in verify(fresh.store).problems)
     (name,) = (one for one in fresh.store.names(pins.FOLDER) if one.endswith("-two.json"))
     told = json.loads(fresh.store.read(name))
     told["utc"] = (datetime.fromisoformat(told["utc"]) - timedelta(days=8)).isoformat()
