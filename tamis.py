@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.run import Run
     from pipeline.snapshot import Snapshot
     from pipeline.store import Store
-    from train.copy_check import Neighbour, Neighbours
+    from train.copy_check import Neighbour, Neighbours, Removed
 
 app = typer.Typer(
     name="tamis",
@@ -49,19 +49,21 @@ def _checkpoints(store: "Store", uids: "Sequence[bytes]") -> "dict[bytes, list[d
     return checkpoints(store, uids)
 
 
-def _neighbours(dataset: str) -> "Neighbours":
-    """Return what finds the rows of a data set that are nearest to a vector, with their pictures."""
+def _neighbours(dataset: str) -> "tuple[Neighbours, Removed | None]":
+    """Return what finds the rows of a data set that are nearest to a vector, with their pictures, and what knows removed ones."""
     from index.query import Query, Term
     from index.search import Searcher
+    from pipeline.refusals import looks_removed
     from pipeline.store import Store
 
-    searcher = Searcher(Store.open_url(dataset))
+    store = Store.open_url(dataset)
+    searcher = Searcher(store)
 
     def nearest(vector: "NDArray[Any]", k: int) -> "list[Neighbour]":
         asked = Query((Term(embedding=tuple(vector.tolist())),), k)
         return [(hit.uid, hit.cos, hit.picture) for hit in searcher.search(asked)]
 
-    return nearest
+    return nearest, looks_removed(store)
 
 
 _USAGE_ERROR: Any = typer.BadParameter.mro()[2]  # typer's own ClickException, which it does not export

@@ -1,9 +1,11 @@
 """Who must not be in the data set, as a run sees it: the registry's lists and the tombstones, fixed when the run begins."""
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from filters.perceptual import PDQ_MAX_DISTANCE, gray, pdq256, phash64
 from pipeline import tombstones
 from pipeline.config import Config
 from pipeline.ids import uid_digest
@@ -175,6 +178,37 @@ class PictureGuard:
     def looks_listed(self, pdq: bytes | None, quality: int | None, phash: bytes | None) -> bool:
         """Tell whether a picture looks like a listed one."""
         return bool(self.lists.perceptual([pdq], [quality], [phash], self.pdq_bits)[0])
+
+
+_SIDES_PX = (256, 512, 1_024, 2_048)
+"""Longer sides that a listed picture may have had of which a made one is a small copy: PDQ's blur depends on them."""
+
+
+def looks_removed(store: Store) -> Callable[[NDArray[np.uint8]], bool] | None:
+    """Return what tells whether a picture u8[H,W,3] looks like one whose perceptual hash the registry lists, or None without one.
+
+    Hashes come with requests that show the picture, and with imported lists. Mirrored pictures count too.
+    """
+    if not place.exists(store):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        lists = Suppression.of_looks(Registry.open(store), Path(folder))
+        if not lists.has("pdq", "phash64"):
+            return None
+        lists.perceptual([bytes(32)], [100], [bytes(8)], 0)  # reads the files into memory
+
+    def looks(rgb: NDArray[np.uint8]) -> bool:
+        long = max(rgb.shape[:2])
+        for view in (rgb, np.ascontiguousarray(rgb[:, ::-1])):
+            sizes = [(view.shape[1] * side // long, view.shape[0] * side // long) for side in _SIDES_PX if side > long]
+            hashes = [pdq256(view, size) for size in (None, *sizes)]
+            phash = phash64(gray(view))
+            pdqs, qualities = zip(*hashes, strict=True)
+            if lists.perceptual(pdqs, qualities, [phash] * len(hashes), PDQ_MAX_DISTANCE).any():
+                return True
+        return False
+
+    return looks
 
 
 def _hidden(store: Store, position: int, uids: pa.ChunkedArray) -> NDArray[np.bool_]:

@@ -11,12 +11,12 @@ from pipeline.commands.options import Json
 
 if TYPE_CHECKING:
     from train.asking import Ask, Encoder
-    from train.copy_check import Neighbours
+    from train.copy_check import Neighbours, Removed
     from train.making import Made
     from train.opening import Model
 
-NeighboursOf = Callable[[str], "Neighbours"]
-"""Data set → its nearest training rows; the command line knows an index, this package does not."""
+NeighboursOf = Callable[[str], tuple["Neighbours", "Removed | None"]]
+"""Data set → its nearest training rows, and what knows its removed pictures; the command line knows an index, this package does not."""
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A decoder's run, or a folder of `tamis export`")]
 PriorFolder = Annotated[Path | None, typer.Option("--prior", help="A prior's run; prompts need one")]
@@ -87,7 +87,7 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
         if check_copies is not None:
             from train.copy_check import against
 
-            maker.check = against(lambda rgb: encoder.pixels(rgb).astype("float32"), neighbours(check_copies))
+            maker.check = against(lambda rgb: encoder.pixels(rgb).astype("float32"), *neighbours(check_copies))
         signing = making.Signing(certificate, key) if certificate is not None and key is not None else None
         _write_all(making, maker.make(asked), out, form, signing, as_json)
 
@@ -144,7 +144,7 @@ def _write_all(making: Any, made: Any, out: Path, form: str, signing: Any, as_js
         path = making.write(one, out, number, form, signing)
         lines.append(making.line(one, path))
         shown += [one] if len(shown) < 200 else []
-        copies += [(path.name, one)] if one.near is not None and one.near.copy else []
+        copies += [(path.name, one)] if one.copy else []
         if as_json:
             print(lines[-1])
         elif sys.stderr.isatty():
@@ -155,8 +155,12 @@ def _write_all(making: Any, made: Any, out: Path, form: str, signing: Any, as_js
         return
     print(f"wrote {len(lines)} picture{'s' * (len(lines) != 1)}, sheet.png and samples.jsonl to {out}")
     for name, one in copies:
-        assert one.near is not None
-        print(f"COPY  {name} agrees with {one.near.uid} in {one.near.agreement:.0%} of its blocks")
+        assert one.found is not None
+        near = one.found.near
+        if near is not None and near.copy:
+            print(f"COPY  {name} agrees with {near.uid} in {near.agreement:.0%} of its blocks")
+        if one.found.removed:
+            print(f"COPY  {name} looks like a picture that was removed, or that a list names (by its perceptual hash)")
 
 
 def _mount_export(app: typer.Typer) -> None:

@@ -1,4 +1,7 @@
-"""Is a made picture a copy of a training row? Vectors propose, pixels say, as among the rows themselves."""
+"""Is a made picture a copy of a training row? Vectors propose, pixels say, as among the rows themselves.
+
+Rows that were erased have no vector and no pixels any more; where the registry lists their perceptual hashes, those say it.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -10,7 +13,7 @@ from PIL import Image
 from filters.alignment import thumbnail
 from filters.pixels import agreement
 from pipeline.rows import decode_stored
-from train.making import Check, Near
+from train.making import Check, Finding, Near
 
 Neighbour = tuple[str, float, bytes]
 """uid, cosine, stored picture."""
@@ -19,21 +22,31 @@ Neighbours = Callable[[NDArray[np.float32], int], Sequence[Neighbour]]
 Look = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """u8[H,W,3] RGB → its unit vector f32[D]."""
 
+Removed = Callable[[NDArray[np.uint8]], bool]
+"""u8[H,W,3] RGB → whether it looks like a picture that the registry lists."""
+
 COPY_AGREEMENT: Final = 0.90
 """Share of the 256 blocks that must agree. Below that of stored copies (0.995): a model redraws, it does not re-encode."""
 _NEIGHBOURS: Final = 10
 
 
-def against(look: Look, nearest: Neighbours, least_agreement: float = COPY_AGREEMENT) -> Check:
-    """Return a check of made pictures against the training rows: the most agreeing of the ten nearest."""
+def against(
+    look: Look, nearest: Neighbours, removed: Removed | None = None, least_agreement: float = COPY_AGREEMENT
+) -> Check:
+    """Return a check of made pictures against the training rows: the most agreeing of the ten nearest.
 
-    def check(picture: Image.Image) -> Near | None:
+    Training shows half of the pictures mirrored, so the mirrored picture is compared too.
+    """
+
+    def check(picture: Image.Image) -> Finding:
         pixels = np.asarray(picture.convert("RGB"))
-        mine = thumbnail(pixels)
         found = []
-        for uid, cos, stored in nearest(look(pixels), _NEIGHBOURS):
-            agrees = float(agreement(mine, thumbnail(decode_stored(stored))))
-            found.append(Near(uid, float(cos), round(agrees, 4), agrees >= least_agreement))
-        return max(found, key=lambda near: (near.agreement, near.cos), default=None)
+        for view in (pixels, np.ascontiguousarray(pixels[:, ::-1])):
+            mine = thumbnail(view)
+            for uid, cos, stored in nearest(look(view), _NEIGHBOURS):
+                agrees = float(agreement(mine, thumbnail(decode_stored(stored))))
+                found.append(Near(uid, float(cos), round(agrees, 4), agrees >= least_agreement))
+        near = max(found, key=lambda near: (near.agreement, near.cos), default=None)
+        return Finding(near, removed is not None and removed(pixels))
 
     return check

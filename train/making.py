@@ -43,8 +43,22 @@ class Near:
     copy: bool
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What a made picture was found to be near to."""
+
+    near: Near | None
+    removed: bool
+    """It looks like a picture that somebody had removed, or that a list names."""
+
+    @property
+    def copy(self) -> bool:
+        """Tell whether it is a copy of either."""
+        return self.removed or (self.near is not None and self.near.copy)
+
+
 _LINE_PX = 13
-Check = Callable[[Image.Image], Near | None]
+Check = Callable[[Image.Image], Finding]
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,12 @@ class Made:
 
     picture: Image.Image
     facts: dict[str, Any]
-    near: Near | None = None
+    found: Finding | None = None
+
+    @property
+    def copy(self) -> bool:
+        """Tell whether it was compared and found to be a copy."""
+        return self.found is not None and self.found.copy
 
 
 @dataclass(frozen=True)
@@ -122,12 +141,15 @@ def _opened(path: Path, mode: str) -> Image.Image:
 def write(made: Made, folder: Path, number: int, form: str, signing: Signing | None = None) -> Path:
     """Write a picture with its facts in it and return its path; one that is too near a training row is named so."""
     facts = made.facts
-    if made.near is not None and made.near.copy:
-        facts = facts | {"copy_of": made.near.uid, "copy_cos": round(made.near.cos, 4)}
+    near = made.found.near if made.found is not None else None
+    if near is not None and near.copy:
+        facts = facts | {"copy_of": near.uid, "copy_cos": round(near.cos, 4)}
+    if made.found is not None and made.found.removed:
+        facts = facts | {"copy_of_removed": True}
     data = encode(made.picture, form, facts)
     if signing is not None:
         data = sign(data, form, facts, signing.certificate, signing.private_key)
-    mark = ".copy" if made.near is not None and made.near.copy else ""
+    mark = ".copy" if made.copy else ""
     path = folder / f"{number:05d}-{facts['seed']}{mark}.{form}"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -150,8 +172,7 @@ def sheet(made: Sequence[Made], cell_px: int = 128) -> Image.Image:
         page.paste(small, (left, top))
         words = str(one.facts.get("prompt") or one.facts.get("share") or one.facts.get("image") or "")
         words = "\n".join(_lines(words, lambda text: draw.textlength(text, font) <= cell_px))
-        flagged = one.near is not None and one.near.copy
-        draw.multiline_text((left, top + cell_px + 1), words, "#b3261e" if flagged else "#222222", font, spacing=1)
+        draw.multiline_text((left, top + cell_px + 1), words, "#b3261e" if one.copy else "#222222", font, spacing=1)
     return page
 
 
@@ -172,6 +193,7 @@ def _cut(text: str, fits: Callable[[str], bool]) -> str:
 def line(made: Made, path: Path) -> str:
     """Return a picture's facts as a line of JSON."""
     told = {"file": path.name, **made.facts}
-    if made.near is not None:
-        told["near"] = vars(made.near)
+    if made.found is not None:
+        told["near"] = vars(made.found.near) if made.found.near is not None else None
+        told["looks_removed"] = made.found.removed
     return json.dumps(told, ensure_ascii=False, sort_keys=True)

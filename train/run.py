@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError, DatasetBusy, FormatError, InputError
+from pipeline.errors import ConfigError, DatasetBusy, FormatError, InputError, StorageError
 from pipeline.ids import stable_hash
 from pipeline.lock import hold
 from pipeline.pins import pin, unpin
@@ -88,11 +88,19 @@ def create(kind: str, store: Store, config: TrainConfig, folder: Path, base: str
     """Make a run's folder for the newest snapshot; InputError when there is a run already."""
     if (folder / _FILE).exists():
         raise _taken(folder)
-    begun = beginning(kind, config, base)
-    rows = manifest.make(store, require_latest(store), begun.shapes)
-    about = (uuid.uuid4().hex[:16], kind, store.root, rows.facts.snapshot, config.model_dump(mode="json"))
+    begun, folder = beginning(kind, config, base), folder.resolve()
+    snapshot, name = require_latest(store), uuid.uuid4().hex[:16]
+    about = (name, kind, store.root, snapshot.number, config.model_dump(mode="json"))
     facts = Facts(*about, base=begun.base, parents=begun.parents)
-    return _new(Run(folder.resolve(), facts, rows), begun.describe)
+    pin(
+        store, snapshot.number, _holder(facts, folder)
+    )  # first: an ingest that ends meanwhile leaves the shards that are read now
+    try:
+        return _new(Run(folder, facts, manifest.make(store, snapshot, begun.shapes)), begun.describe)
+    except BaseException:
+        with suppress(OSError, StorageError):
+            unpin(store, snapshot.number, _holder(facts, folder))
+        raise
 
 
 def _new(run: Run, describe: Callable[[Path], None]) -> Run:
@@ -198,24 +206,26 @@ def register(run: Run) -> None:
         "run": facts.id, "kind": facts.kind, "folder": str(run.folder), "host": socket.gethostname(),
         "snapshot": facts.snapshot, "refusals": run.rows.facts.refusals, "manifest_digest": run.shown.digest,
     }  # fmt: skip
-    run.store.create(f"{REGISTER}/{_holder(run)}.json", json.dumps(entry, sort_keys=True, indent=1).encode())
+    run.store.create(
+        f"{REGISTER}/{_holder(run.facts, run.folder)}.json", json.dumps(entry, sort_keys=True, indent=1).encode()
+    )
     renew(run)
 
 
 def renew(run: Run) -> None:
     """Keep the shards of the run's snapshot for another week."""
-    pin(run.store, run.facts.snapshot, _holder(run))
+    pin(run.store, run.facts.snapshot, _holder(run.facts, run.folder))
 
 
 def done(run: Run) -> None:
     """Tell the data set that this run has come to its end and reads its shards no more."""
     with suppress(OSError):  # it loses its force by itself
-        unpin(run.store, run.facts.snapshot, _holder(run))
+        unpin(run.store, run.facts.snapshot, _holder(run.facts, run.folder))
 
 
-def _holder(run: Run) -> str:
+def _holder(facts: Facts, folder: Path) -> str:
     """Return a name for the run in this folder of this machine; a copy of the folder elsewhere has another."""
-    return f"{run.facts.id}-{stable_hash([str(run.folder), socket.gethostname()], 8)}"
+    return f"{facts.id}-{stable_hash([str(folder), socket.gethostname()], 8)}"
 
 
 def registered(store: Store) -> list[dict[str, Any]]:

@@ -81,8 +81,10 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
 
 def _must_be_there(run: Run) -> None:
     facts = run.rows.facts
-    tar = shard_files(f"{facts.snapshot:06d}", facts.shards[0].number)["tar"]
-    if not run.store.exists(tar):
+    for shard in (facts.shards[0], facts.shards[-1]):  # an expiry that was killed leaves some
+        tar = shard_files(f"{facts.snapshot:06d}", shard.number)["tar"]
+        if run.store.exists(tar):
+            continue
         raise InputError(
             f"{run.store.uri(tar)} is gone: the shards of snapshot {facts.snapshot:06d}, which this run trains on, have expired "
             "(pack.keep_snapshots says how many stay; those of a run stay until a week after its last checkpoint). Start a new run "

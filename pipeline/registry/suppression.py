@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.registry.digests import Digests, Tags, open_digests, open_tags
 from pipeline.registry.near_hashes import NearHashes
 from pipeline.registry.registry import Registry
-from pipeline.registry.suppression_files import FOLDER, META, NEAR, SORTED, write, write_value
+from pipeline.registry.suppression_files import FOLDER, META, NEAR, SORTED, write, write_looks, write_value
 from pipeline.store import Store
 
 Bools = NDArray[np.bool_]
@@ -45,6 +45,11 @@ class Suppression:
     def of_owners(cls, registry: Registry, owners: Sequence[str], folder: Path) -> "Suppression":
         """Make lists of what some requests or imports name, in a folder that lives as long as they do."""
         return cls(folder, write(registry, folder, owners))
+
+    @classmethod
+    def of_looks(cls, registry: Registry, folder: Path) -> "Suppression":
+        """Make lists of the perceptual hashes alone, in a folder that lives until they were asked once."""
+        return cls(folder, write_looks(registry, folder))
 
     @classmethod
     def of_value(cls, kind: str, value: str | Mapping[str, str], folder: Path) -> "Suppression":

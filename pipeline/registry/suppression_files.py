@@ -72,6 +72,14 @@ def write(registry: Registry, folder: Path, owners: Sequence[str]) -> dict[str, 
         return {"seed": registry.seed.hex(), **_write(entries, folder)}
 
 
+def write_looks(registry: Registry, folder: Path) -> dict[str, Any]:
+    """Write the perceptual hashes in force and nothing else, and return what `Suppression` must know of them."""
+    with _snapshot(registry) as connection:
+        entries = _Entries(connection, clock.text(clock.now_utc()))
+        counts = dict.fromkeys(SORTED, 0) | {kind: _write_near(entries, kind, folder) for kind in NEAR}
+    return {"seed": registry.seed.hex(), "counts": counts, "lengths": {kind: [] for kind in _MEASURED}}
+
+
 def write_value(seed: bytes, entries: Sequence[tuple[str, bytes, int]], folder: Path) -> dict[str, Any]:
     """Write the entries of one value (filters.removal.entries), in no registry, and return what `Suppression` must know."""
     counts = dict.fromkeys((*SORTED, *NEAR), 0)

@@ -5,14 +5,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline import tombstones
 from pipeline.picture_hashes import picture_hashes
+from pipeline.refusals import looks_removed
 from pipeline.registry.registry import Registry
 from pipeline.store import Store
+from tests.pictures import saved
 from tests.tiny import config, picture, published_digest, tamis, write_crawl
 
 PICTURES = 24
@@ -137,3 +141,23 @@ def test_a_page_that_is_listed_takes_its_pictures_along_wherever_they_lie() -> N
     registry.add("domain", "artist.example")
     lists = suppression.Suppression.open(registry.store, suppression_files.build(registry))
     assert lists.names(rows).tolist() == [True, False, False]
+
+
+def test_a_made_picture_is_held_against_the_pictures_that_were_removed(tmp_path: Path) -> None:
+    store = Store.open_url(str(tmp_path / "set"))
+    assert looks_removed(store) is None
+    listed, other = (
+        np.asarray(Image.fromarray(spots).resize((640, 480), Image.Resampling.BICUBIC))
+        for spots in np.random.default_rng(3).integers(0, 256, (2, 12, 16, 3), np.uint8)
+    )
+    registry = Registry.open(store)
+    registry.add("url", "https://a.example/1.jpg")
+    assert looks_removed(store) is None, "names alone recognise no made picture"
+    registry.add("pdq", picture_hashes(saved(Image.fromarray(listed), "PNG"), "a picture")["pdq"])
+    looks = looks_removed(store)
+    assert looks is not None
+    small = np.asarray(Image.fromarray(listed).resize((96, 72), Image.Resampling.LANCZOS))
+    shown = {"itself": listed, "small": small, "mirrored": listed[:, ::-1], "another": other}
+    assert {name: looks(np.ascontiguousarray(one)) for name, one in shown.items()} == {
+        "itself": True, "small": True, "mirrored": True, "another": False,
+    }  # fmt: skip

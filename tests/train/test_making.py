@@ -113,11 +113,18 @@ def test_files_hold_their_facts_and_a_copy_of_a_training_row_is_named(pipeline: 
     rows = [("aa" * 16, 0.99, other), ("bb" * 16, 0.95, stored)]
     plain.check = against(lambda rgb: np.ones(DIMENSIONS, np.float32), lambda vector, k: rows)
     (checked,) = plain.make(asks)
-    assert checked.near is not None
-    assert (checked.near.uid, checked.near.copy) == ("bb" * 16, True)
+    assert checked.found is not None
+    assert checked.found.near is not None
+    assert (checked.found.near.uid, checked.found.near.copy, checked.found.removed) == ("bb" * 16, True, False)
     flagged = making.write(checked, tmp_path, 0, "png")
     assert flagged.name == "00000-9.copy.png"
     assert facts_of(flagged)["copy_of"] == "bb" * 16
+    plain.check = against(lambda rgb: np.ones(DIMENSIONS, np.float32), lambda vector, k: [], lambda rgb: True)
+    (removed,) = plain.make(asks)
+    assert removed.found is not None
+    assert (removed.found.near, removed.copy) == (None, True)
+    assert json.loads(making.line(removed, path))["looks_removed"] is True
+    assert facts_of(making.write(removed, tmp_path, 1, "png"))["copy_of_removed"] is True
     sheet = making.sheet([made, checked])
     assert sheet.width > sheet.height
 
