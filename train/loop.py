@@ -18,6 +18,7 @@ from pipeline.errors import StorageError, TamisError
 from pipeline.tombstones import Watch
 from train import checkpoint, ledger, order
 from train.checkpoint import Cursor
+from train.compiling import compiled
 from train.data import HIDDEN_EVERY_S, Batch, Batches, loader
 from train.gradient import Gradient
 from train.ledger import Segment
@@ -74,7 +75,7 @@ class Loop:
         self.gradient = Gradient(
             self.world, config.data.seed, config.optim.batch, config.optim.micro_batch, self.autocast
         )
-        module: nn.Module = torch.compile(self.task.module) if config.run.compile else self.task.module  # type: ignore[assignment]
+        module = compiled(self.task.module, config, quiet=self.progress.quiet)
         self.module = DistributedDataParallel(module, forward_sync_buffers=False) if self.world.size > 1 else module
 
     def restore(self, folder: Path) -> None:

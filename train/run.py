@@ -19,9 +19,11 @@ from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from train import checkpoint, ledger, manifest
 from train.beginning import MODEL, beginning
+from train.compiling import settled
 from train.manifest import Manifest
 from train.order import Order
 from train.settings import TrainConfig
+from train.world import device_of
 
 REGISTER = "private/runs"
 _FILE = "run.json"
@@ -89,6 +91,7 @@ def create(kind: str, store: Store, config: TrainConfig, folder: Path, base: str
     if (folder / _FILE).exists():
         raise _taken(folder)
     begun, folder = beginning(kind, config, base), folder.resolve()
+    config = settled(config, kind, device_of(config.run.device), len(begun.shapes))
     snapshot, name = require_latest(store), uuid.uuid4().hex[:16]
     about = (name, kind, store.root, snapshot.number, config.model_dump(mode="json"))
     facts = Facts(*about, base=begun.base, parents=begun.parents)
@@ -152,7 +155,10 @@ def resumed(run: Run, config: TrainConfig | None, store: Store) -> Run:
         raise ConfigError(
             f"{run.folder} was begun with other settings ({', '.join(changed)}); leave them out to go on, or start another run"
         )
-    return replace(run, facts=replace(run.facts, config=config.model_dump(mode="json")))
+    chosen = config.model_dump(mode="json")
+    if config.run.compile == "auto":  # decided when the run began
+        chosen["run"]["compile"] = run.config.run.compile
+    return replace(run, facts=replace(run.facts, config=chosen))
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -120,7 +120,9 @@ class RunConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast where the processor has it"
     )
-    compile: bool = Field(False, description="torch.compile the model")
+    compile: Literal["auto"] | bool = Field(
+        "auto", description="torch.compile the model. auto: decoders and priors of 5,000 steps and more, on CPUs"
+    )
     recompute: bool = Field(False, description="Gradient checkpointing: less memory, a third more work")
     workers: int = Field(0, ge=0, description="Processes that read and decode")
     checkpoint_steps: int = Field(500, ge=1, description="Steps between checkpoints")

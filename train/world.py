@@ -60,7 +60,7 @@ def joined(device: str = "auto") -> Iterator[World]:
     rank, size, local = (
         int(os.environ.get(name, of)) for name, of in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
-    chosen = _device(device, local)
+    chosen = device_of(device, local)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size > 1:
@@ -72,7 +72,8 @@ def joined(device: str = "auto") -> Iterator[World]:
             distributed.destroy_process_group()
 
 
-def _device(asked: str, local: int) -> torch.device:
+def device_of(asked: str, local: int = 0) -> torch.device:
+    """Return the device that a configuration names, on GPUs that of this process; ConfigError where there is no such device."""
     if asked == "auto":
         asked = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -197,7 +197,7 @@ def test_a_run_pins_its_snapshot_until_it_has_ended(own: Store, tmp_path: Path) 
 def test_a_run_pins_its_snapshot_before_it_reads_the_shards(
     own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen: list[frozenset[int]] = []
 
     def interrupted(store: Store, *_: object) -> None:
         seen.append(pinned(store))
@@ -206,7 +206,7 @@ def test_a_run_pins_its_snapshot_before_it_reads_the_shards(
     monkeypatch.setattr("train.manifest.make", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tiny_run.begun(own, tmp_path / "run")
-    assert (seen, pinned(own)) == ([{1}], frozenset()), "a run that was not made holds nothing"
+    assert (seen, pinned(own)) == ([frozenset({1})], frozenset()), "a run that was not made holds nothing"
 
 
 def test_a_pin_that_cannot_be_renewed_ends_no_run(own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
