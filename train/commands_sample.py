@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,12 @@ NeighboursOf = Callable[[str], tuple["Neighbours", "Removed | None"]]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A decoder's run, or a folder of `tamis export`")]
 PriorFolder = Annotated[Path | None, typer.Option("--prior", help="A prior's run; prompts need one")]
 Step = Annotated[int | None, typer.Option(help="Checkpoint; the newest when absent")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(
+        help="auto: bfloat16 where the processor has it; float32 is nearest to the same picture on every machine"
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
 
@@ -55,6 +61,7 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
         form: Annotated[str, typer.Option("--format", help="png or webp (lossless)")] = "png",
         batch: Annotated[int, typer.Option(min=1, help="Pictures at once")] = 16,
         step: Step = None,
+        precision: Precision = "auto",
         certificate: Annotated[
             Path | None, typer.Option(help="Sign with this certificate chain (PEM) as C2PA …")
         ] = None,
@@ -82,7 +89,7 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
             _can_be_prompted(model, run)
         encoder = ClipEncoder(model, device)
         asked = _asks(asking, encoder, prompt, prompts, image, between, towards, away, seed, count, strength)
-        settings = making.Settings(steps, guidance, solver, batch, start, mask, strength)
+        settings = making.Settings(steps, guidance, solver, batch, start, mask, strength, precision=precision)
         maker = making.Maker(model.pipeline, _public(model.facts), settings)
         if check_copies is not None:
             from train.copy_check import against

@@ -20,6 +20,7 @@ from train import checkpoint, ledger, order
 from train.checkpoint import Cursor
 from train.compiling import compiled
 from train.data import HIDDEN_EVERY_S, Batch, Batches, loader
+from train.exported.sampling import half
 from train.gradient import Gradient
 from train.ledger import Segment
 from train.optim import Averaged, adamw, lr_at, trained
@@ -27,7 +28,7 @@ from train.progress import Progress
 from train.run import Run, renew
 from train.tasks import Task
 from train.validation import Validation
-from train.world import World, half, plain_attention
+from train.world import World, plain_attention
 
 Sampler = Callable[[Task, Path, int], dict[str, float]]
 """Called with averaged weights, the run's folder and the step; draws samples and returns what it measured on them."""

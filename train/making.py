@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.errors import InputError
 from train.asking import Ask
 from train.exported.pipeline import TamisPipeline
+from train.exported.sampling import half
 from train.provenance import SOURCE_TYPE, encode, sign
 
 
@@ -30,6 +31,8 @@ class Settings:
     strength: float = 0.7
     height_px: int | None = None
     width_px: int | None = None
+    precision: str = "auto"
+    """float32 or bfloat16; auto: bfloat16 where the processor has it."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,12 @@ class Maker:
             more["mask_image"] = None if how.mask is None else _opened(how.mask, "L")
         try:
             pictures = self.pipeline(
-                seeds=seeds, num_inference_steps=how.steps, guidance_scale=how.guidance, solver=how.solver, **more
+                seeds=seeds,
+                num_inference_steps=how.steps,
+                guidance_scale=how.guidance,
+                solver=how.solver,
+                precision=how.precision,
+                **more,
             ).images
         except ValueError as error:
             raise InputError(str(error)) from error
@@ -124,6 +132,7 @@ class Maker:
         how = self.settings
         told: dict[str, Any] = {"steps": how.steps, "guidance": how.guidance, "digital_source_type": SOURCE_TYPE}
         told["solver"] = how.solver or self.pipeline.default_solver
+        told["precision"] = "bfloat16" if half(how.precision, self.pipeline.device) else "float32"
         if how.start is not None:
             told |= {"start": how.start.name, "strength": how.strength}
             told |= {"mask": how.mask.name} if how.mask is not None else {}

@@ -75,7 +75,12 @@ class ObjectiveConfig(Section):
     logit_mean: float = Field(0.0, description="Mean of the logit of the flow's time; higher means noisier")
     logit_std: float = Field(1.0, gt=0, description="Standard deviation of the logit of the flow's time")
     min_snr: float = Field(5.0, gt=0, description="Gamma of min-SNR weighting for v and eps")
-    drop_frac: float = Field(0.1, ge=0, lt=1, description="Share of samples shown without condition, for guidance")
+    drop_frac: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of samples shown without condition, for guidance; of `both` as many again without the text",
+    )
     condition_noise: float = Field(
         0.1,
         ge=0,

@@ -60,13 +60,14 @@ class DecoderTask:
         noise = draws.normal("noise", *clean.shape[1:]).to(device, non_blocking=True)
         asked = self.objective.ask(clean, noise, draws.uniform("time"))
         embeddings = {"image": batch.image_emb, "text": batch.text_emb}
+        names = module_names(self.module)
         said = torch.ones(len(clean), dtype=torch.bool, device=device)
         if not plain:
-            said = (draws.uniform("drop") >= self.config.drop_frac).to(device)
-            embeddings = {
-                name: disturbed(embeddings[name], self.config.condition_noise, draws, name)
-                for name in module_names(self.module)
-            }
+            dropped, chance = self.config.drop_frac, draws.uniform("drop").to(device)
+            said = chance >= dropped
+            embeddings = {name: disturbed(embeddings[name], self.config.condition_noise, draws, name) for name in names}
+            if len(names) > 1:  # as many again without the text alone, so that it draws from pictures too
+                embeddings["text"] = embeddings["text"] * (chance >= 2 * dropped)[:, None]
         return losses(module(asked.noisy, asked.time, embeddings, said), asked)
 
     def clean(self, batch: Batch, draws: Draws) -> torch.Tensor:

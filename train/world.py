@@ -85,15 +85,6 @@ def device_of(asked: str, local: int = 0) -> torch.device:
     return torch.device("cuda", local) if device.type == "cuda" and device.index is None else device
 
 
-def half(precision: str, device: torch.device) -> bool:
-    """Tell whether to compute in bfloat16: as asked, or where the processor has instructions for it."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def plain_attention(device: torch.device) -> AbstractContextManager[Any]:
     """Let attention be computed in plain steps on a CPU.
 

@@ -202,3 +202,11 @@ def test_the_card_says_what_is_known_and_that_the_rest_was_not_measured(tmp_path
     assert "| prompts retrieved among 20 | 100.0% (95 % interval 83.9% to 100.0%, 20 held-out captions; real" in told
     assert "| KID | 0.0000 (real against real 0.0000) |" in told
     assert "| measured at | step 10, drawn from prompts; unipc, 12 steps, guidance 3 |" in told
+
+
+def test_a_picture_in_halves_is_nearly_that_in_single_precision_and_says_which_it_is(pipeline: TamisPipeline) -> None:
+    asks = list(asking.prompts(Words(), [{"prompt": "sea"}], 1, 4))
+    single, halves = (list(maker(pipeline, precision=name).make(asks)) for name in ("float32", "bfloat16"))
+    assert [one.facts["precision"] for one in single + halves] == ["float32"] * 4 + ["bfloat16"] * 4
+    off = np.abs(np.stack(pixels(single)).astype(int) - np.stack(pixels(halves)))
+    assert 0 < off.mean() < 2

@@ -1,6 +1,7 @@
 """Every model that a configuration can ask for trains, is kept in folders that diffusers reads, and comes back to the bit."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from tests.train import tiny_pipeline, tiny_run
 from train import checkpoint, models
 from train.cost import cost
 from train.draws import Draws
+from train.export import assemble
 from train.exported.tokens import EmbeddingTokens
 from train.run import Run
 from train.settings import settle
-from train.tasks import disturbed
+from train.tasks import decoder_task, disturbed
 
 SHORT: dict[str, dict[str, Any]] = {"optim": {"steps": 2}, "run": {"checkpoint_steps": 2, "sample_steps": 2}}
 
@@ -133,3 +135,28 @@ def test_a_compiled_model_learns_the_same(decoder_run: Run, pictures: Store, tmp
     compiled = tiny_run.trained(pictures, tmp_path / "run", run={"compile": True})
     one, two = (checkpoint.read(run.folder / checkpoint.name(8)).validation_loss for run in (compiled, decoder_run))
     assert one == pytest.approx(two, rel=1e-3)
+
+
+def test_a_decoder_of_both_learns_without_texts_too_and_draws_where_there_is_none() -> None:
+    torch.manual_seed(0)
+    config = tiny_run.config(decoder={"condition": "both"})
+    task = decoder_task(config, 8, torch.device("cpu"))
+    vectors = torch.nn.functional.normalize(torch.randn(400, 8), dim=-1)
+    heard: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def listening(noisy: torch.Tensor, time: torch.Tensor, said: dict[str, torch.Tensor], any_: torch.Tensor) -> Any:
+        heard.append((said["text"].any(dim=-1), any_))
+        return torch.zeros_like(noisy)
+
+    batch = SimpleNamespace(pixels=torch.zeros(400, 3, 16, 16, dtype=torch.uint8), image_emb=vectors, text_emb=vectors)
+    task.losses(listening, batch, Draws(0, range(400)))  # type: ignore[arg-type]
+    with_text, with_any = heard[0]
+    assert 0.06 < (~with_any).float().mean() < 0.14
+    assert 0.06 < (with_any & ~with_text).float().mean() < 0.14
+    pipeline = assemble(task.module.eval(), None, {"objective": "flow", "clip": {"model": "-", "weights_sha256": "-"}})
+    told, untold = pipeline._tokens(vectors[:2], None)
+    assert torch.equal(told[:, 2:], untold[:, 2:]), "no text is said"
+    assert not torch.equal(told[:, :2], untold[:, :2])
+    assert len(pipeline(image_embeds=vectors[:2], num_inference_steps=2).images) == 2
+    with pytest.raises(ValueError, match="this model listens to image_embeds as well"):
+        pipeline._tokens(None, vectors[:2])

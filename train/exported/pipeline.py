@@ -5,6 +5,7 @@ prompt needs open_clip too, and the folder `clip` beside this file or the model 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 
-from .sampling import Sampling, Start, noise, sample
+from .sampling import Sampling, Start, half, noise, sample
 
 
 class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -46,12 +47,15 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         text_embeds: torch.Tensor | None = None, seeds: Sequence[int] | None = None, num_inference_steps: int = 12,
         guidance_scale: float = 3.0, solver: str | None = None, prior_steps: int = 25, prior_guidance_scale: float = 2.0,
         image: Any = None, strength: float = 0.7, mask_image: Any = None, height: int | None = None,
-        width: int | None = None, output_type: str = "pil", return_dict: bool = True,
+        width: int | None = None, precision: str = "auto", output_type: str = "pil", return_dict: bool = True,
     ) -> Any:  # fmt: skip
         """Make one picture for each prompt or embedding f32[B,D] (unit norm).
 
         Given `image`, it is changed (`strength` in (0,1]); with `mask_image`, only where the mask is white. `seeds` are one a
-        picture, 0, 1, … when absent. Returns `.images`: PIL pictures, or f32[B,H,W,3] in [0,1] with `output_type="np"`.
+        picture, 0, 1, … when absent. `precision`: "auto" computes the decoder in bfloat16 where the processor has it, as it was
+        trained; "float32" is nearest to the same picture on every machine.
+
+        Returns `.images`: PIL pictures, or f32[B,H,W,3] in [0,1] with `output_type="np"`.
         """
         if prompt is not None:
             text_embeds = self.encode([prompt] if isinstance(prompt, str) else list(prompt))
@@ -69,7 +73,8 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         shape = self._shape(height, width)
         start = None if image is None else self._start(image, mask_image, shape, len(given))
         told, untold = self._tokens(image_embeds, text_embeds)
-        made = sample(self._denoise, self.config.objective, told, untold, seeds, shape, how, start)
+        denoise = partial(self._denoise, half(precision, self._execution_device))
+        made = sample(denoise, self.config.objective, told, untold, seeds, shape, how, start)
         pictures = self._pictures(made, image, mask_image, output_type)
         return ImagePipelineOutput(images=pictures) if return_dict else (pictures,)
 
@@ -154,6 +159,8 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         ):
             if make is None:
                 continue
+            if vectors is None and name == "text_embeds" and image is not None:
+                vectors = torch.zeros(len(image), make.mean.numel())  # no text is said
             if vectors is None:
                 raise ValueError(f"this model listens to {name} as well: give them")
             moved = vectors.to(device, torch.float32)
@@ -161,9 +168,11 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
             untold.append(make(moved, torch.zeros(len(moved), dtype=torch.bool, device=device)))
         return torch.cat(told, dim=1), torch.cat(untold, dim=1)
 
-    def _denoise(self, x: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.transformer(x, timestep=time, encoder_hidden_states=tokens, return_dict=False)[0]
-        return found
+    def _denoise(self, halved: bool, x: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the prediction in single precision: only the model may compute in halves, the solver's sums do not."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=halved):
+            found = self.transformer(x, timestep=time, encoder_hidden_states=tokens, return_dict=False)[0]
+        return found.float()  # type: ignore[no-any-return]
 
     def _start(self, image: Any, mask: Any, shape: tuple[int, int, int], count: int) -> Start:
         _, tall, wide = shape

@@ -51,6 +51,15 @@ class Start:
     """f32[B,1,H,W]: 1 where the picture stays as it is, 0 where it is made anew."""
 
 
+def half(precision: str, device: torch.device) -> bool:
+    """Tell whether to compute in bfloat16: as asked ("bfloat16", "float32"), or with "auto" where the processor has it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 def scheduler(objective: Objective, solver: str) -> Any:
     """Return diffusers' scheduler of a solver; ValueError names those that an objective has."""
     if solver not in SOLVERS[objective]:

@@ -35,9 +35,9 @@ class EmbeddingTokens(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return made
 
     def forward(self, embedding: torch.Tensor, said: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the tokens; where bool[B] `said` is false, those of no condition."""
+        """Return the tokens; where bool[B] `said` is false, or a vector is all zeros, those of no condition."""
+        there = embedding.any(dim=-1)
+        said = there if said is None else said & there
         hidden = nn.functional.gelu(self.first(self.standard(embedding)))
         tokens: torch.Tensor = self.norm(self.second(hidden).unflatten(-1, self.null.shape[1:]))
-        if said is None:
-            return tokens
         return torch.where(said[:, None, None], tokens, self.null.to(tokens.dtype))

@@ -17,8 +17,8 @@ from pipeline.errors import FormatError
 from train.checkpoint import load_optimizer, save_optimizer
 from train.clip_base import Base
 from train.draws import seeded
+from train.exported.sampling import half
 from train.mini.packages import Packages
-from train.world import half
 
 Say = Callable[[str], None]
 BATCH: Final = 512
