@@ -29,49 +29,42 @@ Precision = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
+Prompt = Annotated[list[str] | None, typer.Option(help="What to draw; may be given several times")]
+Prompts = Annotated[Path | None, typer.Option(help='File of prompts: one a line, or JSON lines {"prompt", "seed"}')]
+Picture = Annotated[Path | None, typer.Option(help="Draw variations of this picture")]
+Between = Annotated[Path | None, typer.Option(help="With --image: the way from it to this picture")]
+Towards = Annotated[str | None, typer.Option(help="With --image and --away: turn it towards this text …")]
+Away = Annotated[str | None, typer.Option(help="… and away from this one")]
+Start = Annotated[Path | None, typer.Option(help="Begin with this picture (img2img, inpainting)")]
+Mask = Annotated[Path | None, typer.Option(help="With --start: draw anew only where this picture is white")]
+Strength = Annotated[float, typer.Option(help="With --start: 0 keeps it, 1 forgets it")]
+Out = Annotated[Path, typer.Option(help="Folder for the pictures")]
+Count = Annotated[int, typer.Option("-n", min=1, help="Pictures a prompt, or steps of a way")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the first picture")]
+Steps = Annotated[int, typer.Option(min=1, help="Steps of the solver")]
+Guidance = Annotated[float, typer.Option(help="Weight of the condition; 1 is none beyond it")]
+Solver = Annotated[str | None, typer.Option(help="euler, heun, dpm++, unipc; ddim for eps and v")]
+Form = Annotated[str, typer.Option("--format", help="png or webp (lossless)")]
+Batch = Annotated[int, typer.Option(min=1, help="Pictures at once")]
+Certificate = Annotated[Path | None, typer.Option(help="Sign with this certificate chain (PEM) as C2PA …")]
+Key = Annotated[Path | None, typer.Option(help="… and its private key (PEM, P-256)")]
+CheckCopies = Annotated[
+    str | None, typer.Option(metavar="DATASET", help="Compare every picture with the rows of this data set")
+]
+
 
 def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
     """Add the two commands."""
 
     @app.command()
     def sample(
-        run: RunFolder,
-        prompt: Annotated[list[str] | None, typer.Option(help="What to draw; may be given several times")] = None,
-        prompts: Annotated[
-            Path | None, typer.Option(help='File of prompts: one a line, or JSON lines {"prompt", "seed"}')
-        ] = None,
-        image: Annotated[Path | None, typer.Option(help="Draw variations of this picture")] = None,
-        between: Annotated[Path | None, typer.Option(help="With --image: the way from it to this picture")] = None,
-        towards: Annotated[
-            str | None, typer.Option(help="With --image and --away: turn it towards this text …")
-        ] = None,
-        away: Annotated[str | None, typer.Option(help="… and away from this one")] = None,
-        start: Annotated[Path | None, typer.Option(help="Begin with this picture (img2img, inpainting)")] = None,
-        mask: Annotated[
-            Path | None, typer.Option(help="With --start: draw anew only where this picture is white")
-        ] = None,
-        strength: Annotated[float, typer.Option(help="With --start: 0 keeps it, 1 forgets it")] = 0.7,
-        out: Annotated[Path, typer.Option(help="Folder for the pictures")] = Path("samples"),
-        prior: PriorFolder = None,
-        count: Annotated[int, typer.Option("-n", min=1, help="Pictures a prompt, or steps of a way")] = 1,
-        seed: Annotated[int, typer.Option(min=0, help="Of the first picture")] = 0,
-        steps: Annotated[int, typer.Option(min=1, help="Steps of the solver")] = 12,
-        guidance: Annotated[float, typer.Option(help="Weight of the condition; 1 is none beyond it")] = 3.0,
-        solver: Annotated[str | None, typer.Option(help="euler, heun, dpm++, unipc; ddim for eps and v")] = None,
-        form: Annotated[str, typer.Option("--format", help="png or webp (lossless)")] = "png",
-        batch: Annotated[int, typer.Option(min=1, help="Pictures at once")] = 16,
-        step: Step = None,
-        precision: Precision = "auto",
-        certificate: Annotated[
-            Path | None, typer.Option(help="Sign with this certificate chain (PEM) as C2PA …")
-        ] = None,
-        key: Annotated[Path | None, typer.Option(help="… and its private key (PEM, P-256)")] = None,
-        check_copies: Annotated[
-            str | None, typer.Option(metavar="DATASET", help="Compare every picture with the rows of this data set")
-        ] = None,
-        device: Device = "auto",
-        as_json: Json = False,
-    ) -> None:
+        run: RunFolder, prompt: Prompt = None, prompts: Prompts = None, image: Picture = None, between: Between = None,
+        towards: Towards = None, away: Away = None, start: Start = None, mask: Mask = None, strength: Strength = 0.7,
+        out: Out = Path("samples"), prior: PriorFolder = None, count: Count = 1, seed: Seed = 0, steps: Steps = 12,
+        guidance: Guidance = 3.0, solver: Solver = None, form: Form = "png", batch: Batch = 16, step: Step = None,
+        precision: Precision = "auto", certificate: Certificate = None, key: Key = None,
+        check_copies: CheckCopies = None, device: Device = "auto", as_json: Json = False,
+    ) -> None:  # fmt: skip
         """Draw pictures: from prompts, from pictures, between two, along a text difference, or over a picture.
 
         Each picture holds its facts (model, snapshot, seed, prompt) and says that a model made it; `sheet.png` shows all.
