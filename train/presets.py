@@ -13,7 +13,14 @@ DEFAULTS: Final[dict[Kind, dict[str, Any]]] = {
 PRESETS: Final[dict[str, dict[Kind, dict[str, Any]]]] = {
     "tiny": {  # minutes on one CPU core; what tests/study/prompts.py found, docs/training.md says it
         "decoder": {
-            "decoder": {"heads": 2, "head_width": 64, "layers": 3, "patch_px": 4, "tokens": 8},
+            "decoder": {
+                "condition": "both",
+                "heads": 2,
+                "head_width": 64,
+                "layers": 3,
+                "patch_px": 4,
+                "tokens": 8,
+            },  # fmt: skip
             "optim": {
                 "steps": 15_000,
                 "batch": 16,

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.study.measures import Looker, imagined, pictures
 
 BASE: dict[str, dict[str, Any]] = {
-    "decoder": {"heads": 2, "head_width": 64, "layers": 3, "patch_px": 4, "tokens": 8},
+    "decoder": {"condition": "image", "heads": 2, "head_width": 64, "layers": 3, "patch_px": 4, "tokens": 8},
     "optim": {"batch": 16, "lr": 1e-3, "warmup_steps": 200, "cooldown_frac": 0.0, "ema_decay": 0.998},
     "data": {"resolution_px": 32, "validation_frac": 0.1},
     "run": {"device": "cpu", "checkpoint_steps": 100_000, "validate_steps": 250, "sample_steps": 100_000},
@@ -67,6 +67,7 @@ DECODERS = (
     Arm("6 layers", {"decoder": {"layers": 6}}),
     Arm("width 192", {"decoder": {"heads": 3}}),
     Arm("patch 2", {"decoder": {"patch_px": 2}}),
+    Arm("picture and text", {"decoder": {"condition": "both"}}),
 )
 
 
