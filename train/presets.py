@@ -20,7 +20,7 @@ PRESETS: Final[dict[str, dict[Kind, dict[str, Any]]]] = {
                 "layers": 3,
                 "patch_px": 4,
                 "tokens": 8,
-            },  # fmt: skip
+            },
             "optim": {
                 "steps": 15_000,
                 "batch": 16,

@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--compare", type=int, default=256)
     asked = parser.parse_args()
     torch.manual_seed(0)
-    config = settle("decoder", "tiny")
+    config = settle("decoder", "tiny", None, {"decoder": {"condition": "image"}})
     decoder = models.decoder(config.decoder, 512, 3, config.data.resolution_px).eval()
     torch.nn.init.normal_(decoder.net.proj_out.weight, std=0.05)  # type: ignore[union-attr,arg-type]
     speed(assemble(decoder, None, FACTS), 512, asked.pictures, asked.rounds)

@@ -113,7 +113,7 @@ def study(dataset: Path, out: Path, images: int) -> None:
             continue
         folder, seconds = train(arm, dataset, out, images)
         found = [pictures(folder, None, SHIPPED, looker)]
-        if arm is DECODERS[0]:
+        if arm is DECODERS[0] or arm.settings()["decoder"]["condition"] == "both":
             found.append(pictures(folder, priors[best], SHIPPED, looker))
         result = {"seconds": seconds, "images": images, "prior": best, "measured": [vars(one) for one in found]}
         keep(out, arm.name, {**result, "validation_loss": validation_loss(folder)})
