@@ -1,6 +1,7 @@
 """What pictures are asked for: prompts, files of prompts, pictures to vary, ways between two, and text differences."""
 
 import json
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ class Ask:
 
 def prompts(encoder: Encoder, lines: Sequence[Told], seed: int, count: int) -> Iterator[Ask]:
     """Yield `count` pictures a line {"prompt": …, "seed": … or absent}; seeds count on from `seed` where none is given."""
+    for line in lines:
+        _writable(line["prompt"])
     for start in range(0, len(lines), 256):
         block = lines[start : start + 256]
         vectors = torch.from_numpy(encoder.texts([line["prompt"] for line in block]).astype(np.float32))
@@ -68,9 +71,24 @@ def _line(file: Path, number: int, line: str) -> Told:
         told = json.loads(line)
     except ValueError as error:
         raise InputError(f"{file}, line {number}: not JSON ({error})") from error
-    if not isinstance(told.get("prompt"), str) or not isinstance(told.get("seed", 0), int):
-        raise InputError(f'{file}, line {number}: give {{"prompt": "…", "seed": 7}}; the seed may be absent')
+    seed = told.get("seed", 0)
+    sound = isinstance(told.get("prompt"), str) and type(seed) is int and 0 <= seed < 2**63
+    if not sound:
+        raise InputError(
+            f'{file}, line {number}: give {{"prompt": "…", "seed": 7}}; the seed, 0 to 2⁶³ - 1, may be absent'
+        )
     return {name: told[name] for name in ("prompt", "seed") if name in told}
+
+
+def _writable(prompt: str) -> None:
+    """Refuse a prompt that no picture's metadata can hold: control characters and halves of surrogate pairs (XML 1.0, section 2.2)."""
+    bad = next(
+        (letter for letter in prompt if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\t\n\r"), None
+    )
+    if bad is not None:
+        raise InputError(
+            f"prompt {prompt!r}: U+{ord(bad):04X} is no character that a picture's metadata can hold; leave it out"
+        )
 
 
 def variations(encoder: Encoder, picture: Path, seed: int, count: int) -> list[Ask]:

@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import FormatError, InputError
+from pipeline.stage import sha256_file
 from pipeline.store import explained
 
 FOLDER = "checkpoints"
@@ -41,6 +42,8 @@ class Cursor:
     validation_loss: float | None = None
     parents: list[str] = field(default_factory=list)
     """Checkpoints or pipelines that the weights started from."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the checkpoint's other files, by their path in it."""
 
 
 def name(step: int) -> str:
@@ -57,6 +60,7 @@ def commit(run: Path, cursor: Cursor, fill: Callable[[Path], None]) -> Path:
         draft = final.parent / f"{_DRAFT}{uuid.uuid4().hex[:8]}"
         draft.mkdir(parents=True)
         fill(draft)
+        cursor = replace(cursor, files={str(one.relative_to(draft)): sha256_file(one) for one in _files(draft)})
         (draft / _CURSOR).write_text(json.dumps(asdict(cursor), sort_keys=True, indent=1))
         sync(draft)
         draft.rename(final)
@@ -93,6 +97,23 @@ def read(folder: Path) -> Cursor:
         raise InputError(f"{folder}: no checkpoint here ({_CURSOR} is missing)") from error
     except (ValueError, TypeError) as error:
         raise FormatError(f"{folder / _CURSOR}: not a checkpoint's cursor ({error})") from error
+
+
+def sound(folder: Path, part: str = "") -> None:
+    """Hold the files of a checkpoint, or of a folder in it, against the digests in its cursor; FormatError names one that differs."""
+    for name_, digest in read(folder).files.items():
+        path = folder / name_
+        if not name_.startswith(part):
+            continue
+        if not path.is_file() or sha256_file(path) != digest:
+            raise FormatError(
+                f"{path}: {'damaged' if path.is_file() else 'gone'} since it was written; move {folder} away, and the same "
+                "command goes on from the checkpoint before it"
+            )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.rglob("*") if one.is_file())
 
 
 def sweep(run: Path) -> None:

@@ -6,9 +6,11 @@ that moment) are what the order cannot know. One file for the steps between two 
 
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from pyroaring import BitMap64
@@ -63,8 +65,8 @@ class Segment:
             skips = BitMap64.deserialize(raw.pop("skips"))
             seen = {int(name.removeprefix("epoch_")): BitMap64.deserialize(one) for name, one in raw.items()}
             return cls(about["first"], about["last"], seen, skips)
-        except (ValueError, KeyError, OSError) as error:
-            raise FormatError(f"{where}: not a segment of a ledger ({error})") from error
+        except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, zlib.error) as error:
+            raise FormatError(f"{where}: not a segment of a ledger, or a damaged one ({error})") from error
 
 
 def write(run: Path, segment: Segment) -> None:

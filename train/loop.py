@@ -81,6 +81,7 @@ class Loop:
 
     def restore(self, folder: Path) -> None:
         """Go on from a checkpoint."""
+        checkpoint.sound(folder)
         cursor = checkpoint.read(folder)
         self.task.load(folder / "ema")
         self.average.restore(cursor.ema_steps)

@@ -64,7 +64,7 @@ def weights_folder(run: Run, step: int | None) -> Path:
     if newest is None:
         raise InputError(f"{run.folder}: no checkpoint yet; wait for the first, or `tamis train … --resume`")
     folder = run.folder / checkpoint.name(newest)
-    checkpoint.read(folder)
+    checkpoint.sound(folder, "ema/")
     return folder / "ema"
 
 

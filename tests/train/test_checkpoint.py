@@ -1,10 +1,12 @@
 """Checkpoints are whole or absent, whatever moment the power fails at, and only those the policy names are kept."""
 
+import hashlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,8 @@ def made(run: Path, *steps: int, losses: dict[int, float] | None = None) -> None
 def test_a_checkpoint_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     folder = checkpoint.commit(tmp_path, cursor(7, 0.5), fill)
     assert folder == tmp_path / "checkpoints" / "000000007"
-    assert checkpoint.read(folder) == cursor(7, 0.5)
+    digest = hashlib.sha256(b"w" * 1000).hexdigest()
+    assert checkpoint.read(folder) == replace(cursor(7, 0.5), files={"model/weights": digest})
     assert checkpoint.steps(tmp_path) == [7]
     assert (folder / "model" / "weights").stat().st_size == 1000
 
@@ -56,6 +59,26 @@ def test_a_folder_that_is_no_checkpoint_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "cursor.json").write_text('{"step": 4')
     with pytest.raises(FormatError, match="not a checkpoint's cursor"):
         checkpoint.read(tmp_path)
+
+
+@pytest.mark.parametrize(("damage", "says"), [("flip", "damaged"), ("cut", "damaged"), ("remove", "gone")])
+def test_a_checkpoint_that_is_not_what_was_written_is_never_gone_on_with(
+    tmp_path: Path, damage: str, says: str
+) -> None:
+    made(tmp_path, 3)
+    folder = tmp_path / checkpoint.name(3)
+    checkpoint.sound(folder)
+    weights = folder / "model" / "weights"
+    match damage:
+        case "flip":
+            weights.write_bytes(b"w" * 500 + b"v" + b"w" * 499)
+        case "cut":
+            weights.write_bytes(b"w" * 999)
+        case _:
+            weights.unlink()
+    with pytest.raises(FormatError, match=rf"weights: {says} since it was written; move .*000000003 away"):
+        checkpoint.sound(folder)
+    checkpoint.sound(folder, "ema/")
 
 
 def test_a_full_disk_is_explained_and_leaves_the_checkpoints_as_they_were(tmp_path: Path) -> None:
@@ -83,7 +106,8 @@ def test_killed_at_any_write_of_a_save_the_run_has_the_old_or_the_new_checkpoint
         assert have in ([1, 2], [1, 2, 3], [2, 3])
         for step in have:
             folder = tmp_path / checkpoint.name(step)
-            assert checkpoint.read(folder) == before.get(step, cursor(3))
+            assert replace(checkpoint.read(folder), files={}) == replace(before.get(step, cursor(3)), files={})
+            checkpoint.sound(folder)
             assert (folder / "model" / "weights").stat().st_size == 1000
         checkpoint.sweep(tmp_path)
         if 3 in checkpoint.steps(tmp_path):

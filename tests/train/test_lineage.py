@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyroaring import BitMap64
 
-from pipeline.errors import InvariantError
+from pipeline.errors import FormatError, InvariantError
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests import small_dataset
@@ -110,7 +110,13 @@ def test_a_ledger_that_differs_from_the_order_is_found_with_the_epoch_and_the_ro
     ledger.write(folder, segment)
     with pytest.raises(InvariantError, match=f"epoch 0, steps 0 to 5, 1 rows differ .* row {row}"):
         ledger.check(folder, long_run.shown, long_run.order, 24)
-    (folder / "ledger" / "000000005-000000010.npz").unlink()
+    path = folder / "ledger" / "000000005-000000010.npz"
+    whole = path.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:100] + bytes([whole[100] ^ 255]) + whole[101:]):
+        path.write_bytes(damaged)
+        with pytest.raises(FormatError, match=r"000000005-000000010\.npz: not a segment of a ledger, or a damaged one"):
+            list(ledger.read(folder))
+    path.unlink()
     segment.seen[0].add(row)
     ledger.write(folder, segment)
     with pytest.raises(InvariantError, match="nothing for steps 5 to 10"):

@@ -136,6 +136,9 @@ def test_files_hold_their_facts_and_a_copy_of_a_training_row_is_named(pipeline: 
         ('{"prompt": 3}', "line 1"),
         ('a\n{"prompt": "x", "seed": "y"}', "line 2"),
         ("{nonsense", "line 1"),
+        ('{"prompt": "x", "seed": true}', "line 1"),
+        ('{"prompt": "x", "seed": -1}', "line 1"),
+        ('{"prompt": "x", "seed": 9223372036854775808}', "0 to 2"),
     ],
 )
 def test_files_of_prompts_that_cannot_be_read_say_where(text: str, says: str, tmp_path: Path) -> None:
@@ -210,3 +213,9 @@ def test_a_picture_in_halves_is_nearly_that_in_single_precision_and_says_which_i
     assert [one.facts["precision"] for one in single + halves] == ["float32"] * 4 + ["bfloat16"] * 4
     off = np.abs(np.stack(pixels(single)).astype(int) - np.stack(pixels(halves)))
     assert 0 < off.mean() < 2
+
+
+@pytest.mark.parametrize("prompt", ["a\x00b", "half \ud800", "bell \x07"])
+def test_a_prompt_that_metadata_cannot_hold_is_refused_before_anything_is_drawn(prompt: str) -> None:
+    with pytest.raises(InputError, match=r"U\+[0-9A-F]{4} is no character that a picture's metadata can hold"):
+        list(asking.prompts(Words(), [{"prompt": "sea"}, {"prompt": prompt}], 0, 1))

@@ -27,6 +27,9 @@ def test_measurements_of_steps_that_are_done_again_and_half_a_line_are_forgotten
     (tmp_path / METRICS).write_text('{"step": 4, "loss": 1}\n{"step": 8, "loss": 2}\n{"step": 9, "lo')
     forget_after(tmp_path, 4)
     assert (tmp_path / METRICS).read_text() == '{"step": 4, "loss": 1}\n'
+    (tmp_path / METRICS).write_bytes(b'{"step": 4, "loss": 1}\n\xdf\xff damaged\n[1]\n{"step": 4, "grad": 2}\n')
+    forget_after(tmp_path, 4)
+    assert (tmp_path / METRICS).read_text() == '{"step": 4, "loss": 1}\n{"step": 4, "grad": 2}\n'
 
 
 def test_a_quiet_run_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

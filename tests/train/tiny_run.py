@@ -11,7 +11,7 @@ from train.settings import TrainConfig, settle
 from train.start import train
 
 TINY: dict[str, dict[str, Any]] = {
-    "decoder": {"heads": 2, "head_width": 8, "layers": 1, "patch_px": 4, "tokens": 2},
+    "decoder": {"condition": "image", "heads": 2, "head_width": 8, "layers": 1, "patch_px": 4, "tokens": 2},
     "prior": {"heads": 2, "head_width": 8, "layers": 1, "tokens": 2},
     "optim": {"steps": 8, "batch": 8, "lr": 0.01, "warmup_steps": 2, "cooldown_frac": 0.0},
     "data": {"resolution_px": 16, "validation_frac": 0.1},
