@@ -152,7 +152,7 @@ def after_erasure(
     clean = found.clean or 0
     folder = out or run.with_name(f"{run.name}-after-{clean:09d}")
     gone = "1 sample that is gone was seen" if found.rows == 1 else f"{found.rows:,} samples that are gone were seen"
-    stained = [step for step in checkpoint.steps(old.folder) if step > found.first_step]
+    stained = [step for step in checkpoint.steps(old.folder) if step > (-1 if found.clean is None else found.clean)]
     print(
         f"{gone}, first at step {found.first_step:,}; "
         + (f"goes on from the checkpoint of step {clean:,}" if clean else "no checkpoint is clean: begins anew")

@@ -22,6 +22,7 @@ from train.manifest import Manifest
 from train.order import Order
 
 FOLDER = "ledger"
+_SCALE = "scale.roaring"
 
 
 @dataclass
@@ -82,11 +83,34 @@ def read(run: Path, until: int | None = None) -> Iterator[Segment]:
             yield segment
 
 
+def write_scale(run: Path, rows: BitMap64) -> None:
+    """Keep which rows the mean and deviation of a run's embeddings were taken from: all its checkpoints hold something of them."""
+    Store(str(run)).write(f"{FOLDER}/{_SCALE}", rows.serialize())
+
+
+def scale(run: Path) -> BitMap64:
+    """Return those rows; none where a run scales nothing. FormatError when the file is damaged."""
+    path = run / FOLDER / _SCALE
+    try:
+        return BitMap64.deserialize(path.read_bytes()) if path.exists() else BitMap64()
+    except ValueError as error:
+        raise FormatError(f"{path}: not a bitmap of rows, or a damaged one ({error})") from error
+
+
 def drop_after(run: Path, step: int) -> None:
     """Remove the segments of steps that no checkpoint kept; they are trained anew."""
     for path in sorted((run / FOLDER).glob("*.npz")):
         if int(path.stem.split("-")[1]) > step:
             path.unlink()
+
+
+def reach(run: Path) -> int:
+    """Return the step up to which the ledger has every step, by the names of its files."""
+    at = 0
+    for path in sorted((run / FOLDER).glob("*.npz")):
+        first, last = map(int, path.stem.split("-"))
+        at = last if first == at else at
+    return at
 
 
 def check(run: Path, manifest: Manifest, order: Order, until: int) -> int:

@@ -41,6 +41,10 @@ class Exposure:
             found.update(segment.skips)
         return found
 
+    @cached_property
+    def _scale(self) -> BitMap64:
+        return ledger.scale(self.run.folder)
+
     def _epoch(self, number: int) -> Epoch:
         if number not in self._epochs:
             while len(self._epochs) >= 8:
@@ -81,10 +85,10 @@ class Exposure:
         place = self.run.shown.find(uid)
         if place is None or not self.steps:
             return []
-        first = self.first_step(self.steps[-1], *place)
-        if first is None:
+        found = self.seen(*place)
+        if found is None:
             return []
-        clean = self.clean_before(first)
+        first, clean = found
         shared = {
             "run": self.run.facts.id, "kind": self.run.facts.kind, "snapshot": self.run.facts.snapshot, "first_step": first,
             "last_clean": None if clean is None else str(self.run.folder / checkpoint.name(clean)),
@@ -92,12 +96,18 @@ class Exposure:
         return [
             {"checkpoint": str(self.run.folder / checkpoint.name(step)), **shared, "times": self.times(step, *place)}
             for step in self.steps
-            if step > first
+            if step > (-1 if clean is None else clean)
         ]
 
-    def clean_before(self, first: int) -> int | None:
-        """Return the newest checkpoint whose weights came about before a step's batch was fed."""
-        return max((step for step in self.steps if step <= first), default=None)
+    def seen(self, shard: int, row: int) -> tuple[int, int | None] | None:
+        """Return the first step that fed a row (0 where none did yet) and the newest checkpoint that holds nothing of it.
+
+        None where no checkpoint holds anything of it. Where the scale of the embeddings was taken from the row, all do.
+        """
+        first = self.first_step(self.steps[-1], shard, row)
+        if int(self.run.shown.number(np.array([shard]), np.array([row]))[0]) in self._scale:
+            return first or 0, None
+        return None if first is None else (first, max((step for step in self.steps if step <= first), default=None))
 
 
 def checkpoints(store: Store, uids: Sequence[bytes]) -> dict[bytes, list[dict[str, Any]]]:
@@ -151,7 +161,12 @@ def tainted(run: Run) -> Tainted | None:
     rows = np.flatnonzero(np.isin(run.shown.names, hidden))
     places = [place for row in rows.tolist() if (place := run.shown.place_of(row)) is not None]
     places.sort(key=lambda place: int(np.flatnonzero(exposure._epoch(0).shard_order == place[0])[0]))
-    firsts = [step for place in places if (step := exposure.first_step(exposure.steps[-1], *place)) is not None]
-    if not firsts:
+    found = [seen for place in places if (seen := exposure.seen(*place)) is not None]
+    if not found:
         return None
-    return Tainted(len(firsts), min(firsts), exposure.clean_before(min(firsts)))
+    clean = [step for _, step in found]
+    return Tainted(
+        len(found),
+        min(first for first, _ in found),
+        None if None in clean else min(step for step in clean if step is not None),
+    )

@@ -111,9 +111,8 @@ class Manifest:
     @property
     def digest(self) -> str:
         """Return what checkpoints name the run's rows by."""
-        sample = self.names[:: max(1, len(self.names) // 4096)].tolist()
-        rows = hashlib.blake2b(np.ascontiguousarray(self.bucket).tobytes(), digest_size=12).hexdigest()
-        return stable_hash([asdict(self.facts), stable_hash(sample), rows])
+        rows = [hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=12) for one in (self.names, self.bucket)]
+        return stable_hash([asdict(self.facts), *(one.hexdigest() for one in rows)])
 
 
 def name(uid: bytes) -> np.uint64:
@@ -167,5 +166,5 @@ def read(folder: Path) -> Manifest:
         return Manifest(Facts(**raw), names, bucket)
     except FileNotFoundError as error:
         raise InputError(f"{folder}: no run here ({error.filename} is missing)") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise FormatError(f"{path}: not a run's manifest ({error})") from error
+    except (ValueError, TypeError, KeyError, EOFError) as error:
+        raise FormatError(f"{folder}: not a run's manifest, or a damaged one ({error})") from error

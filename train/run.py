@@ -187,6 +187,7 @@ def branch(run: Run, step: int | None, folder: Path) -> Run:
             draft.rename(target)
         for segment in ledger.read(run.folder, step):
             ledger.write(folder, segment)
+        ledger.write_scale(folder, ledger.scale(run.folder))
 
     def described(new: Path) -> None:
         if (run.folder / MODEL).is_dir():

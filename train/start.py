@@ -1,16 +1,16 @@
 """How a run is begun, or gone on with: everything between a command and the loop."""
 
-import itertools
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from pyroaring import BitMap64
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, InvariantError
 from pipeline.pack import shard_files
 from pipeline.store import Store
-from train import checkpoint, ledger
+from train import checkpoint, ledger, order
 from train import run as runs
 from train.data import Batches, same_encoder
 from train.grid import sampler
@@ -24,7 +24,8 @@ from train.tasks import DecoderTask, PriorTask, Task, decoder_task, prior_task
 from train.world import World, joined
 
 STANDARD_ROWS = 4_096
-"""Rows whose embeddings give the mean and deviation that the models scale by."""
+"""Rows, about, whose embeddings give the mean and deviation that decoders and priors scale by: at most those that the first
+checkpoint has been fed."""
 
 
 def train(run: Run, *, quiet: bool = False) -> bool:
@@ -68,7 +69,7 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
     loop = Loop(run, task, world, batches, progress, sampler(run, world.device))
     if at is not None:
         folder = run.folder / checkpoint.name(at)
-        same_encoder(run.shown, checkpoint.read(folder).clip)
+        _same_run(run, folder)
         loop.restore(folder)
     if world.first:
         ledger.drop_after(run.folder, at or 0)
@@ -77,6 +78,29 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
     if ended and world.first:
         runs.done(run)
     return ended
+
+
+def _same_run(run: Run, folder: Path) -> None:
+    """Refuse to go on from a checkpoint with other rows, settings or another order than it was made with, or without its ledger."""
+    found = checkpoint.read(folder)
+    same_encoder(run.shown, found.clip)
+    names = ("the rows (rows/)", "the settings (run.json)", "the order's version")
+    now, then = (
+        (run.shown.digest, run.config.digest(), order.VERSION),
+        (found.manifest_digest, found.config_digest, found.order_version),
+    )
+    changed = [name for name, mine, theirs in zip(names, now, then, strict=True) if mine != theirs]
+    if changed:
+        raise InvariantError(
+            f"{run.folder}: {' and '.join(changed)} changed since the checkpoint of step {found.step:,} was made; what it was shown could "
+            "not be told any more. Restore the file from a backup, or start a new run"
+        )
+    reached = ledger.reach(run.folder)
+    if reached < found.step:
+        raise InvariantError(
+            f"{run.folder}: the ledger ends at step {reached:,}, the checkpoint at {found.step:,}; restore ledger/ from a backup, or "
+            "move the later checkpoints away to go on from an earlier one"
+        )
 
 
 def _must_be_there(run: Run) -> None:
@@ -107,21 +131,27 @@ def make_task(run: Run, batches: Batches, world: World) -> Task:
     make: Any = prior_task if run.facts.kind == "prior" else decoder_task
     task: DecoderTask | PriorTask = make(run.config, batches.embedding_dim, device)
     if checkpoint.last(run.folder) is None:
-        standardise(task.module, *first_embeddings(batches))
+        steps = min(-(-STANDARD_ROWS // run.order.batch), run.config.run.checkpoint_steps)
+        image, text, rows = first_embeddings(batches, steps)
+        if world.first:
+            ledger.write_scale(run.folder, rows)
+        standardise(task.module, image, text)
     return task
 
 
-def first_embeddings(batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the image and text embeddings f32[N,D] of the first rows of the order, the same for any number of processes."""
+def first_embeddings(batches: Batches, steps: int) -> tuple[torch.Tensor, torch.Tensor, BitMap64]:
+    """Return the image and text embeddings f32[N,D] of the first steps' rows, and those rows, for any number of processes."""
     plain = Batches(batches.store, batches.manifest, batches.order, pictures=False)
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for step in itertools.takewhile(lambda one: one * plain.order.batch < STANDARD_ROWS, range(plain.order.batches)):
+    rows = BitMap64()
+    for step in range(min(steps, plain.order.batches)):
         batch = plain[step]
         there = batch.weight > 0
         found.append((batch.image_emb[there], batch.text_emb[there]))
+        rows.update(batch.row[there].tolist())
     image, text = (torch.cat([one[i] for one in found]) for i in (0, 1))
     sound = torch.isfinite(image).all(1) & torch.isfinite(text).all(1)
     image, text = image[sound], text[sound]
     if len(image) < 2:
         raise InputError(f"{batches.store.root}: fewer than two samples are left to train on")
-    return image, text
+    return image, text, rows

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from tests.train.command import tamis
 from train import checkpoint, ledger
 from train.data import Batches
 from train.lineage import Exposure, checkpoints, tainted
-from train.run import REGISTER, Run, open_run
+from train.manifest import name
+from train.run import REGISTER, Run, branch, open_run
 from train.start import train
 
 
@@ -163,3 +165,61 @@ def test_after_an_erasure_a_new_run_goes_on_from_the_last_clean_checkpoint(own: 
     assert [slot // 8 for slot in skips] == [4]
     assert checkpoint.steps(run.folder) == [3, 6, 9]
     assert len(own.names(REGISTER)) == 2
+
+
+def test_whoever_the_scale_was_taken_from_is_in_every_checkpoint_and_in_none_of_the_new_run(
+    own: Store, tmp_path: Path
+) -> None:
+    how = {"optim": {"steps": 9}, "run": {"checkpoint_steps": 6, "keep_last": 9}}
+    run = tiny_run.begun(own, tmp_path / "run", "prior", **how)
+    batches = fed(run, 9)
+    scaled = {uid for batch in batches[:6] for uid in batch}
+    assert train(run, quiet=True)
+    late = next(uid for batch in batches[6:] for uid in batch if uid not in scaled)
+    early = next(uid for uid in batches[5] if uid not in {u for batch in batches[:5] for u in batch})
+    stopped = tmp_path / "stopped"  # as somebody's Ctrl-C after step 3 leaves it
+    shutil.copytree(run.folder, stopped)
+    for step in (6, 9):
+        checkpoint.remove(stopped, step)
+    shutil.copytree(run.folder / checkpoint.name(6), stopped / checkpoint.name(3))
+    seen = {uid: Exposure(open_run(stopped)).of(uid) for uid in (early, late)}
+    assert [(one["times"], one["last_clean"]) for one in seen[early]] == [(0, None)]
+    assert seen[late] == []
+    assert Exposure(run).of(late)[0]["last_clean"] == str(run.folder / checkpoint.name(6))
+    hide(own, early)
+    found = tainted(open_run(stopped))
+    assert found is not None
+    assert (found.rows, found.clean) == (1, None)
+    new = branch(run, None, tmp_path / "new")
+    assert train(new, quiet=True)
+    numbers = {name_: int(at) for at, name_ in enumerate(run.shown.names.tolist())}
+    gone = numbers[int(name(early))]
+    assert (gone in ledger.scale(run.folder), gone in ledger.scale(new.folder)) == (True, False)
+    assert len(ledger.scale(new.folder)) == len(ledger.scale(run.folder)) - 1 == len(scaled) - 1
+
+
+def test_a_run_does_not_go_on_with_other_rows_settings_or_without_its_ledger(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.trained(own, tmp_path / "run", "prior")
+    asked = replace(run.facts, config={**run.facts.config, "optim": {**run.facts.config["optim"], "steps": 12}})
+
+    def goes_on(copy: str) -> None:
+        assert train(replace(open_run(tmp_path / copy), facts=replace(asked, dataset=own.root)), quiet=True)
+
+    for copy in ("rows", "names", "seed", "ledger", "as it was"):
+        shutil.copytree(run.folder, tmp_path / copy)
+    for stem, copy in (("buckets", "rows"), ("names", "names")):
+        path = tmp_path / copy / "rows" / f"{stem}.npy"
+        path.write_bytes(path.read_bytes()[:-1] + b"\7")
+        with pytest.raises(InvariantError, match=r"the rows \(rows/\) changed since the checkpoint of step 8"):
+            goes_on(copy)
+    (tmp_path / "ledger" / "ledger" / "000000004-000000008.npz").unlink()
+    with pytest.raises(InvariantError, match="the ledger ends at step 4, the checkpoint at 8"):
+        goes_on("ledger")
+    asked = replace(asked, config={**asked.config, "data": {**asked.config["data"], "seed": 4}})
+    with pytest.raises(InvariantError, match=r"the settings \(run.json\) changed"):
+        goes_on("seed")
+    asked = replace(asked, config={**asked.config, "data": run.facts.config["data"]})
+    goes_on("as it was")
+    (tmp_path / "rows" / "rows" / "names.npy").write_bytes(b"")
+    with pytest.raises(FormatError, match="not a run's manifest, or a damaged one"):
+        open_run(tmp_path / "rows")
