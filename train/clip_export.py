@@ -27,6 +27,7 @@ def export_clip(run: Path, out: Path, step: int | None = None) -> None:
         raise InputError(f"{run}: no checkpoint yet; wait for the first, or `tamis train clip … --resume`")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; name a new folder")
+    checkpoint.sound(found.folder / checkpoint.name(at), "ema/")
     facts = clip_facts(found, at)
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft")
     shutil.copytree(found.folder / checkpoint.name(at) / "ema", draft)

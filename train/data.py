@@ -4,6 +4,7 @@ Global batch g is the same for any number of processes and loader workers: each 
 samples, and a loader worker makes whole local batches. So a run is resumed by one number.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -203,9 +204,15 @@ def loader(batches: Batches, first_step: int, last_step: int, workers: int = 0, 
     more: dict[str, Any] = {"prefetch_factor": ahead, "persistent_workers": False} if workers else {}
     found: DataLoader[Batch] = DataLoader(
         batches, batch_size=None, sampler=range(first_step, last_step), num_workers=workers,
-        multiprocessing_context="spawn" if workers else None, **more,
+        multiprocessing_context="spawn" if workers else None, worker_init_fn=_undisturbed if workers else None, **more,
     )  # fmt: skip
     yield from found
+
+
+def _undisturbed(_: int) -> None:
+    """Let a worker process pass over the signals that a terminal or a service manager sends to all: the loop ends it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def same_encoder(manifest: Manifest, recorded: dict[str, Any]) -> None:

@@ -36,6 +36,8 @@ def sampler(run: Run, device: torch.device) -> Sampler | None:
 
     def sample(task: Task, folder: Path, step: int) -> dict[str, float]:
         batch = source[0].to(device)
+        if not bool((batch.weight > 0).any()):
+            return {}  # all of them are hidden by now
         draws = Draws(seed, batch.slot.tolist())
         if isinstance(task, PriorTask):
             return {"sampled_cos": _sampled_cos(task, batch.text_emb, batch.image_emb, batch.weight > 0, draws)}
@@ -59,6 +61,8 @@ def draw(task: DecoderTask, noise: torch.Tensor, embeddings: dict[str, torch.Ten
 
     name, config = task.objective.scheduler()
     scheduler = getattr(diffusers, name).from_config(config)
+    if name == "DDIMScheduler" and task.latents is not None:
+        scheduler.register_to_config(clip_sample_range=4.0)  # latents are not within ±1
     scheduler.set_timesteps(SOLVER_STEPS)
     at = noise
     said = torch.arange(2 * len(noise), device=noise.device) < len(noise)

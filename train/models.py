@@ -87,7 +87,7 @@ def _unet(config: DecoderConfig, channels: int, cells: int, width: int) -> UNet2
         block_out_channels=tuple(config.channels), norm_num_groups=min(32, *config.channels),
         down_block_types=tuple("CrossAttnDownBlock2D" if one else "DownBlock2D" for one in attends),
         up_block_types=tuple("CrossAttnUpBlock2D" if one else "UpBlock2D" for one in reversed(attends)),
-        cross_attention_dim=width, attention_head_dim=config.head_width,
+        cross_attention_dim=width, attention_head_dim=tuple(max(1, one // config.head_width) for one in config.channels),
     )  # fmt: skip
 
 

@@ -19,7 +19,9 @@ class DecoderConfig(Section):
     architecture: Literal["transformer", "unet"] = Field(
         "transformer", description="diffusers' PixArtTransformer2DModel or UNet2DConditionModel"
     )
-    heads: int = Field(4, ge=1, description="Attention heads; of a U-Net, at its lowest resolution")
+    heads: int = Field(
+        4, ge=1, description="Attention heads of the transformer; a U-Net has as many as fit its channels"
+    )
     head_width: int = Field(32, ge=4, description="Channels of a head; heads × head_width is the transformer's width")
     layers: int = Field(6, ge=1, description="Blocks of the transformer, or layers a block of the U-Net")
     patch_px: int = Field(

@@ -21,7 +21,7 @@ from pipeline.tombstones import of_request, publish
 from tests.train import tiny_run
 from train import checkpoint, ledger, loop
 from train.data import Batch, Batches
-from train.draws import Draws
+from train.order import Order
 from train.presets import Kind
 from train.progress import METRICS, Progress
 from train.run import Run, open_run
@@ -44,14 +44,16 @@ def metrics(run: Run, name: str) -> list[float]:
     return [found[name] for found in map(json.loads, lines) if name in found]
 
 
-def started(*arguments: str | Path, processes: int = 1) -> "subprocess.Popen[str]":
+def started(*arguments: str | Path, processes: int = 1, alone: bool = False) -> "subprocess.Popen[str]":
     """Start `tamis train decoder`, under torchrun where there are several processes."""
     tamis = Path(loop.__file__).parents[1] / "tamis.py"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     start = launch if processes > 1 else [sys.executable]
     command = [*start, str(tamis), "train", "decoder", *map(str, arguments)]
     threads = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tamis.parent)}
-    return subprocess.Popen(command, env=threads, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=threads, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=alone
+    )
 
 
 @pytest.mark.parametrize("kind", ["decoder", "prior"])
@@ -163,8 +165,8 @@ def test_a_hidden_row_has_no_part_in_the_gradient_and_is_counted(own: Store, tmp
         other[2] = pixel
         going = loop.Loop(run, task, alone(), source, quiet(run))
         task.module.zero_grad()
-        losses = task.losses(task.module, Batch(**{**vars(batch), "pixels": other}), Draws(0, batch.slot.tolist()))
-        torch.where(batch.weight > 0, losses * batch.weight, 0.0).sum().backward()  # type: ignore[no-untyped-call]
+        losses = going.gradient.add(task, task.module, Batch(**{**vars(batch), "pixels": other}))
+        assert (losses == 0).tolist() == [False, False, True, *[False] * 5]
         found.append([one.grad.clone() for one in task.module.parameters() if one.grad is not None])
     assert found[0]
     assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
@@ -288,3 +290,34 @@ class Counted(Batches):
         if step >= self.most:
             raise KeyboardInterrupt
         return super().__getitem__(step)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "prior"])
+def test_a_run_ends_though_everybody_held_out_is_hidden(own: Store, tmp_path: Path, kind: Kind) -> None:
+    run = tiny_run.begun(own, tmp_path / "run", kind, run={"sample_steps": 4})
+    batch = Batches(own, run.held, Order(run.held.shards, 1, 64), pictures=False)[0]
+    uids = [bytes(uid).ljust(16, b"\0") for uid in batch.uid[batch.weight.numpy() > 0]]
+    assert len(uids) == run.held.rows_shown > 0
+    publish(own, of_request(uids, [""] * len(uids), "r1"))
+    assert train(run, quiet=True)
+    assert checkpoint.steps(run.folder)[-1] == 8
+    assert "NaN" not in (run.folder / METRICS).read_text()
+    assert not (run.folder / "samples").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_ends_a_run_with_workers_in_a_checkpoint(
+    own: Store, tmp_path: Path, number: signal.Signals
+) -> None:
+    how = {"workers": 2, "checkpoint_steps": 10**6, "validate_steps": 10**6, "compile": False}
+    run = tiny_run.begun(own, tmp_path / "run", optim={"steps": 100_000}, run=how)
+    going = started(own.root, "--out", run.folder, "--resume", alone=True)
+    while not (run.folder / METRICS).exists() or len((run.folder / METRICS).read_text().splitlines()) < 30:
+        assert going.poll() is None, going.communicate()[0]
+        time.sleep(0.05)
+    os.killpg(going.pid, number)
+    said = going.communicate(timeout=120)[0]
+    assert going.returncode == 130, said
+    assert "Traceback" not in said
+    assert checkpoint.steps(run.folder)[-1] >= 30

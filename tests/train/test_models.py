@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import PixArtTransformer2DModel, PriorTransformer, UNet2DConditionModel
+from PIL import Image
 
 from pipeline.errors import ConfigError, InputError
 from pipeline.store import Store
@@ -16,6 +17,7 @@ from train.cost import cost
 from train.draws import Draws
 from train.export import assemble
 from train.exported.tokens import EmbeddingTokens
+from train.latents import Latents
 from train.run import Run
 from train.settings import settle
 from train.tasks import decoder_task, disturbed
@@ -160,3 +162,28 @@ def test_a_decoder_of_both_learns_without_texts_too_and_draws_where_there_is_non
     assert len(pipeline(image_embeds=vectors[:2], num_inference_steps=2).images) == 2
     with pytest.raises(ValueError, match="this model listens to image_embeds as well"):
         pipeline._tokens(None, vectors[:2])
+
+
+def test_the_heads_of_a_u_net_are_as_wide_as_asked() -> None:
+    config = tiny_run.config(decoder={"architecture": "unet", "channels": [8, 16, 32], "head_width": 8}).decoder
+    net = models.decoder(config, 8, 3, 16).net
+    heads = {(one.inner_dim, one.heads) for name, one in net.named_modules() if name.endswith("attn1")}
+    assert heads == {(16, 2), (32, 4)}
+
+
+def test_latents_are_moved_for_drawing_as_they_were_for_training(tmp_path: Path) -> None:
+    vae = tiny_pipeline.vae()
+    vae.register_to_config(shift_factor=0.3, scaling_factor=0.5)
+    decoder: Any = models.decoder(tiny_run.config(decoder={"patch_px": 2}).decoder, 8, 4, 8).eval()
+    vae.save_pretrained(tmp_path / "vae")
+    facts = {"objective": "flow", "clip": {"model": "-", "weights_sha256": "-"}}
+    pipeline = assemble(decoder, None, facts, tmp_path / "vae")
+    latents = Latents.open(tmp_path / "vae", torch.device("cpu"))
+    made = torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        drawn = torch.from_numpy(pipeline._pictures(made, None, None, "np")).permute(0, 3, 1, 2) * 2 - 1
+        picture = Image.new("RGB", (16, 16), (200, 30, 30))
+        start = pipeline._start(picture, None, (4, 8, 8), 1).picture
+    assert torch.allclose(drawn, latents.decode(made).clamp(-1, 1), atol=1e-5)
+    pixels = pipeline.image_processor.preprocess(picture, height=16, width=16)
+    assert torch.allclose(start, latents.encode(pixels, torch.zeros(1, 4, 8, 8)), atol=1e-5)

@@ -56,6 +56,26 @@ def test_every_solver_ends_at_the_pictures_that_the_exact_model_describes(object
     assert made.std().item() == pytest.approx(SPREAD, rel=0.2)
 
 
+@pytest.mark.parametrize("solver", SOLVERS["eps"])
+@pytest.mark.parametrize("latent", [False, True])
+def test_a_small_error_in_the_noise_does_not_burst_where_sampling_begins(solver: str, latent: bool) -> None:
+    exact, told = gaussian("eps"), conditions([MEAN] * 8)
+
+    def learnt(x: torch.Tensor, time: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        return exact(x, time, said) + 0.02 * torch.sin(7 * x)  # about what a trained model is off by
+
+    made = sample(learnt, "eps", told, told, range(8), SHAPE, Sampling(solver, 30, 1.0), latent=latent)
+    assert (made.abs() >= 0.99).float().mean().item() < 0.05
+    assert made.mean().item() == pytest.approx(MEAN, abs=0.15)
+
+
+def test_latents_are_not_cut_off_at_the_range_of_pixels() -> None:
+    told = conditions([2.5] * 4)
+    for latent, most in ((False, 1.0), (True, 2.5)):
+        made = sample(gaussian("flow"), "flow", told, told, range(4), SHAPE, Sampling("euler", 30, 1.0), latent=latent)
+        assert made.mean().item() == pytest.approx(most, abs=0.1)
+
+
 def test_a_solver_that_an_objective_does_not_have_is_refused_with_those_it_has() -> None:
     told = conditions([MEAN])
     with pytest.raises(ValueError, match="euler, heun"):

@@ -74,7 +74,9 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         start = None if image is None else self._start(image, mask_image, shape, len(given))
         told, untold = self._tokens(image_embeds, text_embeds)
         denoise = partial(self._denoise, half(precision, self._execution_device))
-        made = sample(denoise, self.config.objective, told, untold, seeds, shape, how, start)
+        made = sample(
+            denoise, self.config.objective, told, untold, seeds, shape, how, start, latent=self.vae is not None
+        )
         pictures = self._pictures(made, image, mask_image, output_type)
         return ImagePipelineOutput(images=pictures) if return_dict else (pictures,)
 
@@ -144,6 +146,11 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Return the solver that is taken when none is named."""
         return "unipc" if self.config.objective == "flow" else "ddim"
 
+    @property
+    def _shift(self) -> float:
+        """Return what lies between the autoencoder's latents and those that were trained on, beside their scale."""
+        return float(self.vae.config.shift_factor or 0.0)
+
     def _shape(self, height: int | None, width: int | None) -> tuple[int, int, int]:
         cells = self.transformer.config.sample_size
         tall, wide = (cells if side is None else side // self._scale for side in (height, width))
@@ -179,7 +186,7 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         pixels = self.image_processor.preprocess(image, height=tall * self._scale, width=wide * self._scale)
         if self.vae is not None:
             moved = pixels.to(self._execution_device, self.vae.dtype)
-            pixels = self.vae.encode(moved).latent_dist.mode().float() * self.vae.config.scaling_factor
+            pixels = (self.vae.encode(moved).latent_dist.mode().float() - self._shift) * self.vae.config.scaling_factor
         picture = pixels.expand(count, -1, -1, -1) if len(pixels) == 1 else pixels
         if mask is None:
             return Start(picture)
@@ -194,9 +201,8 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
     def _pictures(self, made: torch.Tensor, image: Any, mask: Any, output_type: str) -> Any:
         if self.vae is None:
             return self.image_processor.postprocess(made, output_type=output_type)
-        decoded = self.vae.decode(made.to(self.vae.dtype) / self.vae.config.scaling_factor, return_dict=False)[
-            0
-        ].float()
+        latents = made / self.vae.config.scaling_factor + self._shift
+        decoded = self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0].float()
         if mask is not None:  # an autoencoder changes what was to stay as it is
             tall, wide = decoded.shape[2:]
             new = self._mask(mask, tall, wide).to(decoded)

@@ -21,6 +21,8 @@ SOLVERS: Final = {
     "eps": ("ddim", "dpm++", "unipc"),
 }
 _TRAIN_STEPS = 1000
+_LATENT_BOUND: Final = 4.0
+"""Latents have about unit variance."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ def noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> torch.Tensor:
 @torch.no_grad()
 def sample(
     denoise: Denoise, objective: Objective, conditions: torch.Tensor, null: torch.Tensor, seeds: Sequence[int],
-    shape: tuple[int, int, int], how: Sampling, start: Start | None = None,
+    shape: tuple[int, int, int], how: Sampling, start: Start | None = None, *, latent: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """Make one picture f32[C,H,W] a seed, conditions f32[B,K,E]; `null` f32[B,K,E] is what no condition looks like.
+    """Make one picture (or its latents) f32[C,H,W] a seed, conditions f32[B,K,E]; `null` f32[B,K,E] is what no condition looks like.
 
     Runs where `conditions` is: a GPU run needs the model and the conditions there. ValueError on an unknown solver.
     """
@@ -107,13 +109,27 @@ def sample(
     x = fresh if start is None else _noised(objective, steps, start.picture.to(device), fresh, times[0])
     for at, time in enumerate(times):
         predicted = _guided(denoise, x, time, conditions, null, how.guidance)
+        if objective == "eps":
+            predicted = _bounded(steps, predicted, x, time, _LATENT_BOUND if latent else 1.0)
         x = steps.step(predicted, time, x, return_dict=False)[0]
         if start is not None and start.keep is not None:
             keep, known = start.keep.to(device), start.picture.to(device)
             later = times[at + 1] if at + 1 < len(times) else None
             held = known if later is None else _noised(objective, steps, known, fresh, later)
             x = keep * held + (1 - keep) * x
-    return x.float().clamp(-1, 1) if shape[0] in (1, 3) else x.float()
+    return x.float() if latent else x.float().clamp(-1, 1)
+
+
+def _bounded(steps: Any, noise_: torch.Tensor, x: torch.Tensor, time: torch.Tensor, bound: float) -> torch.Tensor:
+    """Return the noise that leads to a clean sample within ±bound (Saharia et al. 2022, arXiv 2205.11487, section 2.3).
+
+    Sampling begins where the cosine schedule has left 2.4e-9 of the sample: there an error in the noise is 20,000 in the sample.
+    """
+    kept = steps.alphas_cumprod[time.long().cpu()].to(x)
+    alpha, sigma = kept.sqrt(), (1 - kept).sqrt()
+    clean = ((x - sigma * noise_) / alpha).clamp(-bound, bound)
+    bounded: torch.Tensor = (x - alpha * clean) / sigma
+    return bounded
 
 
 def _skipped(steps: Any, how: Sampling) -> int:
