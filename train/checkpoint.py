@@ -116,6 +116,14 @@ def _files(folder: Path) -> list[Path]:
     return sorted(one for one in folder.rglob("*") if one.is_file())
 
 
+def copy(run: Path, step: int, other: Path) -> None:
+    """Give another run the checkpoint of a step."""
+    draft = other / FOLDER / f"{_DRAFT}{uuid.uuid4().hex[:8]}"
+    shutil.copytree(run / name(step), draft)
+    sync(draft)
+    draft.rename(other / name(step))
+
+
 def sweep(run: Path) -> None:
     """Remove drafts that killed runs left; call it only while holding the run."""
     for draft in (run / FOLDER).glob(f"{_DRAFT}*"):

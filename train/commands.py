@@ -11,7 +11,9 @@ from pipeline.commands.options import Dataset, Json
 from train import commands_quality
 
 if TYPE_CHECKING:
+    from train.lineage import Tainted
     from train.presets import Kind
+    from train.run import Run
     from train.settings import TrainConfig
 
 app = typer.Typer(
@@ -140,33 +142,44 @@ def after_erasure(
     quiet: Quiet = False,
 ) -> None:
     """Train again from the newest checkpoint that saw nothing of what was removed since; the old run stays as it is."""
-    from train import checkpoint, start
+    from train import start
     from train.lineage import tainted
-    from train.run import branch, held, open_run, resumed
+    from train.run import branch, held, keep, open_run, resumed
 
     old = open_run(run)
     found = tainted(old)
     if found is None:
         print(f"no checkpoint of {run} saw anything that is hidden or erased; there is nothing to do")
         return
-    clean = found.clean or 0
-    folder = out or run.with_name(f"{run.name}-after-{clean:09d}")
-    gone = "1 sample that is gone was seen" if found.rows == 1 else f"{found.rows:,} samples that are gone were seen"
-    stained = [step for step in checkpoint.steps(old.folder) if step > (-1 if found.clean is None else found.clean)]
-    print(
-        f"{gone}, first at step {found.first_step:,}; "
-        + (f"goes on from the checkpoint of step {clean:,}" if clean else "no checkpoint is clean: begins anew")
-        + f" in {folder}\nthese saw them, and stay until you remove them:"
-    )
-    for step in stained:
-        print(f"  {old.folder / checkpoint.name(step)}")
-    with held(old):
-        new = branch(old, found.clean, folder)
-    if steps is not None:
-        new = resumed(new, _again(new.config, "decoder", None, None, sections(steps=("optim", steps))), new.store)
-    if not start.train(new, quiet=quiet):
+    folder = out or run.with_name(f"{run.name}-after-{found.clean or 0:09d}")
+
+    def make() -> None:
+        _tell_tainted(old, found, folder)
+        with held(old):
+            new = branch(old, found.clean, folder)
+        if steps is not None:
+            given = _again(new.config, "decoder", None, None, sections(steps=("optim", steps)))
+            with held(new):
+                keep(resumed(new, given, new.store))
+
+    if not start.made(make, old.config.run.device, folder, quiet=quiet):
         raise typer.Exit(130)
-    print(new.folder)
+    print(folder.resolve())
+
+
+def _tell_tainted(run: "Run", found: "Tainted", folder: Path) -> None:
+    from train import checkpoint
+
+    gone = "1 sample that is gone was seen" if found.rows == 1 else f"{found.rows:,} samples that are gone were seen"
+    goes_on = (
+        f"goes on from the checkpoint of step {found.clean:,}" if found.clean else "no checkpoint is clean: begins anew"
+    )
+    print(
+        f"{gone}, first at step {found.first_step:,}; {goes_on} in {folder}\nthese saw them, and stay until you remove them:"
+    )
+    for step in checkpoint.steps(run.folder):
+        if step > (-1 if found.clean is None else found.clean):
+            print(f"  {run.folder / checkpoint.name(step)}")
 
 
 @app.command()

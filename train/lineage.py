@@ -120,7 +120,10 @@ def checkpoints(store: Store, uids: Sequence[bytes]) -> dict[bytes, list[dict[st
         except TamisError as error:
             told = {uid: [_unknown(entry, str(error))] for uid in uids}
         if told is None:
-            why = f"no run is there (looked from {socket.gethostname()}, registered by {entry['host']})"
+            why = (
+                entry.get("damaged")
+                or f"no run is there (looked from {socket.gethostname()}, registered by {entry['host']})"
+            )
             told = {uid: [_unknown(entry, why)] for uid in uids}
         for uid in uids:
             found[uid] += told[uid]

@@ -113,6 +113,7 @@ def _new(run: Run, describe: Callable[[Path], None]) -> Run:
             raise _taken(run.folder)
         manifest.write(run.rows, run.folder / _ROWS)
         describe(run.folder)
+        register(run)  # before it is one: what `describe` copied may hold somebody
         keep(run)
     return run
 
@@ -177,19 +178,16 @@ def branch(run: Run, step: int | None, folder: Path) -> Run:
         raise _taken(folder)
     parents = [f"{run.facts.id}@{step or 0}"]
     facts = replace(run.facts, id=uuid.uuid4().hex[:16], parents=[*run.facts.parents, *parents])
-    folder.mkdir(parents=True, exist_ok=True)
-    if step is not None:
-        target = folder / checkpoint.name(step)
-        if not target.exists():
-            draft = target.parent / f"draft-{uuid.uuid4().hex[:8]}"
-            shutil.copytree(run.folder / checkpoint.name(step), draft)
-            checkpoint.sync(draft)
-            draft.rename(target)
-        for segment in ledger.read(run.folder, step):
-            ledger.write(folder, segment)
-        ledger.write_scale(folder, ledger.scale(run.folder))
 
     def described(new: Path) -> None:
+        for left in checkpoint.steps(new):  # by a call that was killed, perhaps before somebody else said no
+            checkpoint.remove(new, left)
+        ledger.drop_after(new, 0)
+        if step is not None:
+            checkpoint.copy(run.folder, step, new)
+            for segment in ledger.read(run.folder, step):
+                ledger.write(new, segment)
+            ledger.write_scale(new, ledger.scale(run.folder))
         if (run.folder / MODEL).is_dir():
             shutil.copytree(run.folder / MODEL, new / MODEL, dirs_exist_ok=True)
 
@@ -236,5 +234,17 @@ def _holder(facts: Facts, folder: Path) -> str:
 
 
 def registered(store: Store) -> list[dict[str, Any]]:
-    """Return the register's entries."""
-    return [json.loads(store.read(name)) for name in store.names(REGISTER) if name.endswith(".json")]
+    """Return the register's entries; of a damaged one, only what is known of it, with the reason in `damaged`."""
+    return [_entry(store, name) for name in store.names(REGISTER) if name.endswith(".json")]
+
+
+def _entry(store: Store, name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(store.read(name))
+        return {key: found[key] for key in ("run", "kind", "folder", "host", "snapshot")} | found
+    except (ValueError, TypeError, KeyError) as error:
+        where = store.uri(name)
+        return {
+            "run": Path(name).stem, "kind": "unknown", "folder": where, "host": "unknown", "snapshot": None,
+            "damaged": f"{where}: a damaged entry ({error!r}); restore it from a backup",
+        }  # fmt: skip

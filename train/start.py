@@ -1,5 +1,6 @@
 """How a run is begun, or gone on with: everything between a command and the loop."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,15 @@ def train(run: Run, *, quiet: bool = False) -> bool:
 def begin(
     kind: str, store: Store, config: TrainConfig, folder: Path, base: str | None = None, *, quiet: bool = False
 ) -> bool:
-    """Make a run and train it. Under torchrun the first process makes it, the others wait for it."""
-    with joined(config.run.device) as world:  # once: a group that was left cannot be joined again
+    """Make a run and train it."""
+    return made(lambda: runs.create(kind, store, config, folder, base), config.run.device, folder, quiet=quiet)
+
+
+def made(make: Callable[[], object], device: str, folder: Path, *, quiet: bool = False) -> bool:
+    """Train the run that `make` leaves in a folder. Under torchrun the first process makes it, the others wait for it."""
+    with joined(device) as world:  # once: a group that was left cannot be joined again
         if world.first:
-            runs.create(kind, store, config, folder, base)
+            make()
         world.wait()
         return _alone(runs.open_run(folder), world, quiet)
 

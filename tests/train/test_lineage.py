@@ -223,3 +223,44 @@ def test_a_run_does_not_go_on_with_other_rows_settings_or_without_its_ledger(own
     (tmp_path / "rows" / "rows" / "names.npy").write_bytes(b"")
     with pytest.raises(FormatError, match="not a run's manifest, or a damaged one"):
         open_run(tmp_path / "rows")
+
+
+def test_after_erasure_called_again_after_a_kill_never_begins_from_what_is_tainted_by_now(
+    own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = {"optim": {"steps": 9}, "run": {"checkpoint_steps": 3, "keep_last": 9}}
+    run = tiny_run.trained(own, tmp_path / "run", "prior", **how)
+    batches = fed(run, 9)
+    hide(own, batches[7][0])
+    found = tainted(run)
+    assert found is not None
+    assert found.clean == 6
+
+    def killed(_: Run) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("train.run.keep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            branch(run, found.clean, tmp_path / "new")
+    copied = str(tmp_path / "new")
+    entries = [json.loads(own.read(one))["folder"] for one in own.names(REGISTER)]
+    assert copied in entries, "the copy is known though its run was not made"
+    hide(own, batches[4][0])
+    found = tainted(open_run(run.folder))
+    assert found is not None
+    assert found.clean == 3
+    new = branch(run, found.clean, tmp_path / "new")
+    assert checkpoint.steps(new.folder) == [3]
+    assert ledger.reach(new.folder) == 3
+    assert tainted(new) is None
+
+
+def test_a_damaged_entry_in_the_register_is_told_and_the_others_answer(tmp_path: Path) -> None:
+    own = small_dataset.build(tmp_path / "set", shard_samples=10_000).store  # cut as its configuration says
+    run = tiny_run.trained(own, tmp_path / "run", "prior", optim={"steps": 6})
+    own.write(f"{REGISTER}/damaged.json", b'{"run": "x", "kin')
+    uid = fed(run, 1)[0][0]
+    said = tamis("lineage", own.root, "--uid", uid.hex())
+    assert f"seen by   {run.folder / checkpoint.name(4)}, first at step 0, once; last clean: none" in said
+    assert "damaged.json: a damaged entry" in said

@@ -44,15 +44,17 @@ def metrics(run: Run, name: str) -> list[float]:
     return [found[name] for found in map(json.loads, lines) if name in found]
 
 
-def started(*arguments: str | Path, processes: int = 1, alone: bool = False) -> "subprocess.Popen[str]":
-    """Start `tamis train decoder`, under torchrun where there are several processes."""
+def started(
+    *arguments: str | Path, processes: int = 1, alone: bool = False, command: str = "decoder"
+) -> "subprocess.Popen[str]":
+    """Start `tamis train …`, under torchrun where there are several processes."""
     tamis = Path(loop.__file__).parents[1] / "tamis.py"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     start = launch if processes > 1 else [sys.executable]
-    command = [*start, str(tamis), "train", "decoder", *map(str, arguments)]
+    words = [*start, str(tamis), "train", command, *map(str, arguments)]
     threads = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tamis.parent)}
     return subprocess.Popen(
-        command, env=threads, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=alone
+        words, env=threads, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=alone
     )
 
 
@@ -321,3 +323,15 @@ def test_a_signal_to_all_processes_ends_a_run_with_workers_in_a_checkpoint(
     assert going.returncode == 130, said
     assert "Traceback" not in said
     assert checkpoint.steps(run.folder)[-1] >= 30
+
+
+@pytest.mark.slow
+def test_after_erasure_begins_once_under_torchrun(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.trained(own, tmp_path / "run")
+    gone = bytes(make_batches(run)[5].uid[0]).ljust(16, b"\0")
+    publish(own, of_request([gone], [""], "r1"))
+    going = started(run.folder, "--out", tmp_path / "new", processes=2, command="after-erasure")
+    said = going.communicate(timeout=240)[0]
+    assert going.returncode == 0, said
+    assert checkpoint.steps(tmp_path / "new") == [4, 8]
+    assert open_run(tmp_path / "new").facts.parents == [f"{run.facts.id}@4"]
