@@ -262,6 +262,17 @@ app.add_typer(training.app, name="train")
 commands_sample.mount(app, _neighbours)
 
 
+def _go_on() -> str:
+    """Return how to go on with the command that was given."""
+    ways = {
+        "train": "What the newest checkpoint holds is kept; the same command with --resume goes on from it.",
+        "sample": "The pictures that are written are kept; the same command with a new --out draws them all again.",
+        "export": "Nothing was published; run the same command again.",
+    }
+    given = sys.argv[1] if len(sys.argv) > 1 else ""
+    return ways.get(given, "What is finished is kept; run the same command again to go on.")
+
+
 def run() -> int:
     """Run the command line and return its exit code: 0 done, 1 our error, 2 usage, 3 invariant broken, 130 stopped."""
     from pipeline.errors import TamisError
@@ -273,7 +284,7 @@ def run() -> int:
         return error.exit_code
     except OSError as error:
         advice = "free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see to it"
-        print(f"tamis: {error}; {advice}, then run the same command again, finished parts are kept", file=sys.stderr)
+        print(f"tamis: {error}; {advice}. {_go_on()}", file=sys.stderr)
         return 1
     except _USAGE_ERROR as error:
         error.show()
@@ -281,7 +292,7 @@ def run() -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     if code == 130:  # typer's own answer to Ctrl-C
-        print("\ntamis: stopped. What is finished is kept; run the same command again to go on.", file=sys.stderr)
+        print(f"\ntamis: stopped. {_go_on()}", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

@@ -3,17 +3,15 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from pipeline.clip_spec import ModelSpec
 from pipeline.errors import InputError
-from pipeline.image import MAX_PX
+from pipeline.given_picture import read_rgb
 from pipeline.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -87,18 +85,3 @@ class Encoder:
                 f"the weights of {self.spec.model} are not those the data set was made with (sha256 {self._recorded}); "
                 "vectors of different models cannot be compared"
             )
-
-
-def read_rgb(picture: bytes | Path) -> NDArray[np.uint8]:
-    """Return an encoded picture, upright and on white, as u8[H,W,3]; InputError when it is none or too large."""
-    name = picture if isinstance(picture, Path) else "the picture"
-    try:
-        with Image.open(picture if isinstance(picture, Path) else BytesIO(picture)) as opened:
-            if opened.width * opened.height > MAX_PX:
-                raise InputError(f"{name}: {opened.width} × {opened.height} pixels; at most {MAX_PX:,} are read")
-            opened.draft("RGB", (1024, 1024))  # a JPEG is decoded no larger than a model can use
-            upright = ImageOps.exif_transpose(opened).convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: not a picture that can be read ({error})") from error
-    white = Image.new("RGBA", upright.size, "white")
-    return np.asarray(Image.alpha_composite(white, upright).convert("RGB"))

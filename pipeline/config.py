@@ -18,9 +18,9 @@ SIGNAL_VERSIONS = {"proxy_tokens": proxy_tokens.VERSION, "aipref": aipref.DRAFTS
 
 
 class Section(BaseModel):
-    """A table of the configuration; unknown keys are errors."""
+    """A table of the configuration; unknown keys are errors, and so are numbers that are none (nan, inf)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CandidatesConfig(Section):

@@ -37,3 +37,8 @@ class InvariantError(TamisError):
     """A law of the house was broken (conservation, digests, uniqueness): a bug or damaged files."""
 
     exit_code = 3
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library says of an error; its name where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -13,11 +13,11 @@ import httpx
 import numpy as np
 import pytest
 
-from index.encoder import read_rgb
 from index.serve.app import create_app
 from index.serve.catalogue import Catalogue
 from index.serve.server import listen, server_of
 from index.serve.settings import Settings
+from pipeline.given_picture import read_rgb
 from pipeline.store import Store
 from tests.index.made import make, unit
 from tests.small_dataset import draw, jpeg

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from train.exported.sampling import slerp, text_difference
 
 Told = dict[str, Any]
+_MOST_CHARS: Final = 10_000
 
 
 class Encoder(Protocol):
@@ -81,7 +82,14 @@ def _line(file: Path, number: int, line: str) -> Told:
 
 
 def _writable(prompt: str) -> None:
-    """Refuse a prompt that no picture's metadata can hold: control characters and halves of surrogate pairs (XML 1.0, section 2.2)."""
+    """Refuse a prompt that is a book, or that no picture's metadata can hold: control characters and halves of surrogate pairs.
+
+    XML 1.0, section 2.2.
+    """
+    if len(prompt) > _MOST_CHARS:
+        raise InputError(
+            f"prompt {prompt[:40]!r}…: {len(prompt):,} characters, of which a CLIP reads some hundred; {_MOST_CHARS:,} at most"
+        )
     bad = next(
         (letter for letter in prompt if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\t\n\r"), None
     )
@@ -109,6 +117,8 @@ def differences(
     encoder: Encoder, picture: Path, towards: str, away: str, seed: int, count: int, most: float
 ) -> list[Ask]:
     """Return a picture turned more and more towards what one text says beyond another, up to `most` of the way (section 3.3)."""
+    if not 0 < most <= 1:
+        raise InputError(f"--strength is {most}; give how far the picture is turned, above 0, at most 1")
     vector = _vector(encoder, picture)
     texts = torch.from_numpy(encoder.texts([towards, away]).astype(np.float32))
     told = {"image": picture.name, "towards": towards, "away": away}

@@ -1,7 +1,8 @@
 """`tamis sample` and `tamis export`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -37,15 +38,17 @@ Towards = Annotated[str | None, typer.Option(help="With --image and --away: turn
 Away = Annotated[str | None, typer.Option(help="… and away from this one")]
 Start = Annotated[Path | None, typer.Option(help="Begin with this picture (img2img, inpainting)")]
 Mask = Annotated[Path | None, typer.Option(help="With --start: draw anew only where this picture is white")]
-Strength = Annotated[float, typer.Option(help="With --start: 0 keeps it, 1 forgets it")]
-Out = Annotated[Path, typer.Option(help="Folder for the pictures")]
-Count = Annotated[int, typer.Option("-n", min=1, help="Pictures a prompt, or steps of a way")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the first picture")]
-Steps = Annotated[int, typer.Option(min=1, help="Steps of the solver")]
+Strength = Annotated[
+    float, typer.Option(help="With --start: 0 keeps it, 1 forgets it; with --towards: how far it is turned, at most 1")
+]
+Out = Annotated[Path, typer.Option(help="New folder for the pictures")]
+Count = Annotated[int, typer.Option("-n", min=1, max=100_000, help="Pictures a prompt, or steps of a way")]
+Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Of the first picture")]
+Steps = Annotated[int, typer.Option(min=1, max=1000, help="Steps of the solver")]
 Guidance = Annotated[float, typer.Option(help="Weight of the condition; 1 is none beyond it")]
 Solver = Annotated[str | None, typer.Option(help="euler, heun, dpm++, unipc; ddim for eps and v")]
-Form = Annotated[str, typer.Option("--format", help="png or webp (lossless)")]
-Batch = Annotated[int, typer.Option(min=1, help="Pictures at once")]
+Form = Annotated[Literal["png", "webp"], typer.Option("--format", help="png, or webp (lossless)")]
+Batch = Annotated[int, typer.Option(min=1, max=4096, help="Pictures at once")]
 Certificate = Annotated[Path | None, typer.Option(help="Sign with this certificate chain (PEM) as C2PA …")]
 Key = Annotated[Path | None, typer.Option(help="… and its private key (PEM, P-256)")]
 CheckCopies = Annotated[
@@ -77,6 +80,7 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
             raise InputError("--certificate and --key belong together")
         if mask is not None and start is None:
             raise InputError("--mask needs --start, the picture that it masks")
+        _must_be_new(out)
         model = open_model(run, prior, device, step)
         if image is None and (prompt or prompts):
             _can_be_prompted(model, run)
@@ -85,8 +89,9 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
         settings = making.Settings(steps, guidance, solver, batch, start, mask, strength, precision=precision)
         maker = making.Maker(model.pipeline, _public(model.facts), settings)
         if check_copies is not None:
-            from train.copy_check import against
+            from train.copy_check import against, same_vectors
 
+            same_vectors(check_copies, model.facts["clip"])
             maker.check = against(lambda rgb: encoder.pixels(rgb).astype("float32"), *neighbours(check_copies))
         signing = making.Signing(certificate, key) if certificate is not None and key is not None else None
         _write_all(making, maker.make(asked), out, form, signing, as_json)
@@ -97,7 +102,7 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
 def _asks(
     asking: Any, encoder: "Encoder", prompt: list[str] | None, prompts: Path | None, image: Path | None,
     between: Path | None, towards: str | None, away: str | None, seed: int, count: int, share: float,
-) -> "list[Ask]":  # fmt: skip
+) -> "Iterable[Ask]":  # fmt: skip
     from pipeline.errors import InputError
 
     given = [name for name, value in (("--prompt", prompt), ("--prompts", prompts), ("--image", image)) if value]
@@ -108,17 +113,26 @@ def _asks(
         if between or towards or away:
             raise InputError("--between, --towards and --away need --image")
         lines = asking.read_prompts(prompts) if prompts is not None else [{"prompt": one} for one in prompt or ()]
-        found: list[Ask] = list(asking.prompts(encoder, lines, seed, count))
-        return found
+        asked: Iterable[Ask] = asking.prompts(encoder, lines, seed, count)
+        return asked
     if (towards is None) != (away is None) or (between and towards):
         raise InputError("a text difference needs --towards and --away, and no --between")
     if between is not None:
-        found = asking.between(encoder, image, between, seed, max(2, count))
+        found: list[Ask] = asking.between(encoder, image, between, seed, max(2, count))
     elif towards is not None:
         found = asking.differences(encoder, image, towards, away, seed, max(2, count), share)
     else:
         found = asking.variations(encoder, image, seed, count)
     return found
+
+
+def _must_be_new(out: Path) -> None:
+    from pipeline.errors import InputError
+
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty, and pictures are not written over others; name a new folder (--out)")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; name a new folder (--out)")
 
 
 def _public(facts: dict[str, Any]) -> dict[str, Any]:
@@ -136,24 +150,27 @@ def _can_be_prompted(model: "Model", run: Path) -> None:
         raise InputError(f"{run} draws from image embeddings: a prompt needs a prior's run beside it (--prior)")
 
 
-def _write_all(making: Any, made: Any, out: Path, form: str, signing: Any, as_json: bool) -> None:
+def _write_all(making: Any, made: "Iterator[Made]", out: Path, form: str, signing: Any, as_json: bool) -> None:
+    """Write the pictures as they come, each with its line in samples.jsonl: those that are done stay where the rest fails."""
     shown: list[Made] = []
     copies: list[tuple[str, Made]] = []
-    lines = []
-    for number, one in enumerate(made):
-        path = making.write(one, out, number, form, signing)
-        lines.append(making.line(one, path))
-        shown += [one] if len(shown) < 200 else []
-        copies += [(path.name, one)] if one.copy else []
-        if as_json:
-            print(lines[-1])
-        elif sys.stderr.isatty():
-            print(f"\r{number + 1} pictures", end="", file=sys.stderr, flush=True)
+    number, first = 0, next(made)  # what is wrong with the question is told before there is a folder
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "samples.jsonl").open("w", encoding="utf-8") as lines:
+        for number, one in enumerate(chain([first], made), 1):
+            path = making.write(one, out, number - 1, form, signing)
+            lines.write(making.line(one, path) + "\n")
+            lines.flush()
+            shown += [one] if len(shown) < 200 else []
+            copies += [(path.name, one)] if one.copy else []
+            if as_json:
+                print(making.line(one, path))
+            elif sys.stderr.isatty():
+                print(f"\r{number:,} pictures", end="", file=sys.stderr, flush=True)
     making.sheet(shown).save(out / "sheet.png")
-    (out / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if as_json:
         return
-    print(f"wrote {len(lines)} picture{'s' * (len(lines) != 1)}, sheet.png and samples.jsonl to {out}")
+    print(f"wrote {number:,} picture{'s' * (number != 1)}, sheet.png and samples.jsonl to {out}")
     for name, one in copies:
         assert one.found is not None
         near = one.found.near
@@ -188,14 +205,12 @@ def _mount_export(app: typer.Typer) -> None:
             print(out)
             return
         from train.card import card
+        from train.export import clip_folder, public
         from train.export import export as write
         from train.opening import open_model
 
         model = open_model(run, prior, "cpu", step)
-        folder = model.clip.folder() if with_clip and model.clip is not None else None
-        if with_clip and folder is None:
-            raise InputError(
-                "the data set's CLIP is no local folder; its name stands in the export, and open_clip fetches it"
-            )
-        write(model.pipeline, model.facts, out, card=card(model.facts, out.name, run), clip=folder)
+        folder = clip_folder(model.clip, model.facts["clip"]) if with_clip else None
+        facts = public(model.facts)
+        write(model.pipeline, facts, out, card=card(facts, out.name, run), clip=folder)
         print(out)

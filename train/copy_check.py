@@ -3,8 +3,8 @@
 Rows that were erased have no vector and no pixels any more; where the registry lists their perceptual hashes, those say it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,10 @@ from PIL import Image
 
 from filters.alignment import thumbnail
 from filters.pixels import agreement
+from pipeline.errors import InputError
 from pipeline.rows import decode_stored
+from pipeline.snapshot import require_latest
+from pipeline.store import Store
 from train.making import Check, Finding, Near
 
 Neighbour = tuple[str, float, bytes]
@@ -28,6 +31,19 @@ Removed = Callable[[NDArray[np.uint8]], bool]
 COPY_AGREEMENT: Final = 0.90
 """Share of the 256 blocks that must agree. Below that of stored copies (0.995): a model redraws, it does not re-encode."""
 _NEIGHBOURS: Final = 10
+
+
+def same_vectors(dataset: str, clip: Mapping[str, Any]) -> None:
+    """Refuse to compare with a data set whose vectors another model made than the one that pictures are looked at with."""
+    found = require_latest(Store.open_url(dataset))
+    if (
+        None not in (theirs := found.clip.get("weights_sha256"), clip.get("weights_sha256"))
+        and theirs != clip["weights_sha256"]
+    ):
+        raise InputError(
+            f"{dataset} was embedded with {found.clip.get('model')} (weights {theirs}), the model learnt from {clip.get('model')} "
+            f"(weights {clip['weights_sha256']}); their vectors find nothing in each other: compare with a data set of that encoder"
+        )
 
 
 def against(

@@ -5,7 +5,7 @@ samples, and a loader worker makes whole local batches. So a run is resumed by o
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -215,12 +215,12 @@ def _undisturbed(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def same_encoder(manifest: Manifest, recorded: dict[str, Any]) -> None:
+def same_encoder(clip: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
     """Refuse rows whose vectors another model made than the one a checkpoint learnt from."""
-    mine, theirs = manifest.facts.clip.get("weights_sha256"), recorded.get("weights_sha256")
+    mine, theirs = clip.get("weights_sha256"), recorded.get("weights_sha256")
     if mine != theirs:
         raise InputError(
-            f"the data set's vectors were made by {manifest.facts.clip.get('model')} (weights {mine}), the checkpoint "
+            f"the data set's vectors were made by {clip.get('model')} (weights {mine}), the checkpoint "
             f"learnt from {recorded.get('model')} (weights {theirs}); vectors of different models cannot be mixed: "
             "embed the data set with that model, or train a new run"
         )

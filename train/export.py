@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.clip_spec import ModelSpec, file_sha256
 from pipeline.errors import InputError
-from train import exported
+from train import checkpoint, exported
 from train.exported.pipeline import TamisPipeline
 from train.models import Decoder, Prior
 
@@ -43,10 +45,46 @@ def export(
     """Write the folder; `clip` is a local open_clip folder to take along for prompts. InputError when `out` holds something."""
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; name a new folder")
-    draft = out.with_name(f".{out.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
+    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft")
+    try:
+        _write(draft, pipeline, facts, card, clip)
+        checkpoint.sync(draft)
+        if out.exists():
+            out.rmdir()
+        draft.rename(out)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def public(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts for others to read: folders of this machine by their last name alone."""
+    config = {**facts["config"], "decoder": {**facts["config"]["decoder"]}}
+    config["decoder"]["vae"] = _named(config["decoder"]["vae"])
+    clips = {
+        key: {name: _named(value) for name, value in facts[key].items()}
+        for key in ("clip", "clip_config")
+        if key in facts
+    }
+    return {**facts, "config": config, **clips}
+
+
+def _named(said: Any) -> Any:
+    if not isinstance(said, str):
+        return said
+    prefix, path = ("local-dir:", said.removeprefix("local-dir:")) if said.startswith("local-dir:") else ("", said)
+    return prefix + Path(path).name if prefix or Path(path).is_absolute() else said
+
+
+def _write(draft: Path, pipeline: TamisPipeline, facts: Mapping[str, Any], card: str, clip: Path | None) -> None:
     pipeline.save_pretrained(draft, safe_serialization=True)
+    for config in draft.rglob("config.json"):  # where diffusers read a part from on this machine concerns nobody
+        told = json.loads(config.read_text())
+        told.pop("_name_or_path", None)
+        config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
     index = json.loads((draft / "model_index.json").read_text())
+    index.pop("_name_or_path", None)
+    index |= {name: _named(index[name]) for name in ("clip_model", "clip_pretrained")}
     index["_class_name"] = ["pipeline", "TamisPipeline"]
     for name in _TOKENS:
         if (draft / name).is_dir():
@@ -55,10 +93,24 @@ def export(
     (draft / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     for name in ("pipeline.py", "sampling.py"):
         shutil.copyfile(_CODE / name, draft / name)
-    (draft / "tamis.json").write_text(json.dumps(dict(facts), indent=1, sort_keys=True) + "\n")
+    (draft / "tamis.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
     (draft / "README.md").write_text(card)
     if clip is not None:
         shutil.copytree(clip, draft / "clip", ignore=shutil.ignore_patterns("__pycache__", "*.py"))
-    if out.exists():
-        out.rmdir()
-    draft.rename(out)
+
+
+def clip_folder(spec: ModelSpec | None, clip: Mapping[str, Any]) -> Path:
+    """Return the folder of a data set's CLIP to take along; InputError where it has none, or holds other weights by now."""
+    folder = spec.folder() if spec is not None else None
+    if spec is None or folder is None:
+        raise InputError(
+            "the data set's CLIP is no local folder; its name stands in the export, and open_clip fetches it"
+        )
+    path = spec.weights()
+    found, recorded = file_sha256(path) if path is not None else None, clip.get("weights_sha256")
+    if found != recorded:
+        raise InputError(
+            f"{folder}: the CLIP there (weights {found}) is not the one that the model learnt from ({recorded}); prompts would "
+            "mean something else. Restore it, or export without --with-clip"
+        )
+    return folder

@@ -23,6 +23,11 @@ def scale(folder: Path) -> int:
     return int(2 ** (len(_config(folder).get("block_out_channels", [0])) - 1))
 
 
+def channels(folder: Path) -> int:
+    """Return the channels of the latents of a diffusers autoencoder."""
+    return int(_config(folder).get("latent_channels", 0))
+
+
 @dataclass(frozen=True)
 class Latents:
     """Pixels f32[B,3,H,W] in [-1,1] ↔ latents f32[B,C,H/s,W/s] of about unit variance."""

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import InputError
+from pipeline.given_picture import read_rgb
 from train.asking import Ask
 from train.exported.pipeline import TamisPipeline
 from train.exported.sampling import half
@@ -106,8 +107,8 @@ class Maker:
         seeds = [ask.seed for ask in asks]
         more: dict[str, Any] = {**self._embeddings(asks), "height": how.height_px, "width": how.width_px}
         if how.start is not None:
-            more |= {"image": _opened(how.start, "RGB"), "strength": how.strength}
-            more["mask_image"] = None if how.mask is None else _opened(how.mask, "L")
+            more |= {"image": Image.fromarray(read_rgb(how.start)), "strength": how.strength}
+            more["mask_image"] = None if how.mask is None else Image.fromarray(read_rgb(how.mask)).convert("L")
         try:
             pictures = self.pipeline(
                 seeds=seeds,
@@ -139,14 +140,6 @@ class Maker:
         return told
 
 
-def _opened(path: Path, mode: str) -> Image.Image:
-    try:
-        with Image.open(path) as opened:
-            return opened.convert(mode)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a picture that can be read ({error})") from error
-
-
 def write(made: Made, folder: Path, number: int, form: str, signing: Signing | None = None) -> Path:
     """Write a picture with its facts in it and return its path; one that is too near a training row is named so."""
     facts = made.facts
@@ -160,8 +153,9 @@ def write(made: Made, folder: Path, number: int, form: str, signing: Signing | N
         data = sign(data, form, facts, signing.certificate, signing.private_key)
     mark = ".copy" if made.copy else ""
     path = folder / f"{number:05d}-{facts['seed']}{mark}.{form}"
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    draft = folder / f".{path.name}.draft"
+    draft.write_bytes(data)
+    draft.replace(path)
     return path
 
 
@@ -205,4 +199,4 @@ def line(made: Made, path: Path) -> str:
     if made.found is not None:
         told["near"] = vars(made.found.near) if made.found.near is not None else None
         told["looks_removed"] = made.found.removed
-    return json.dumps(told, ensure_ascii=False, sort_keys=True)
+    return json.dumps(told, ensure_ascii=False, sort_keys=True, allow_nan=False)

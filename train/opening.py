@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from safetensors import SafetensorError
 
 from pipeline.clip_spec import ModelSpec
 from pipeline.errors import InputError
+from pipeline.given_picture import read_rgb
 from pipeline.snapshot import read as read_snapshot
 from pipeline.stage import sha256_file
 from train import checkpoint, models
 from train.exported.pipeline import TamisPipeline
 from train.run import Run, open_run
+from train.world import device_of
 
 
 @dataclass(frozen=True)
@@ -32,22 +34,25 @@ class Model:
 
 def open_model(folder: Path, prior: Path | None, device: str, step: int | None = None) -> Model:
     """Open a run of `tamis train decoder` (with a prior's run) or a folder of `tamis export`; InputError names what is missing."""
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    where = device_of(device)
     if (folder / "model_index.json").is_file():
+        if prior is not None or step is not None:
+            raise InputError(f"{folder} was exported with its checkpoint and prior; --step and --prior are for runs")
         return _exported(folder, where)
     run = open_run(folder)
     if run.facts.kind != "decoder":
         raise InputError(f"{folder} trains a {run.facts.kind}; name a decoder's run, and a prior's with --prior")
-    facts, made = facts_of(run, step), None
-    decoder = models.load(weights_folder(run, step))
+    weights, made = weights_folder(run, step), None
+    facts, decoder = _facts(run, weights), models.load(weights)
     if prior is not None:
         other = open_run(prior)
         if other.facts.kind != "prior":
             raise InputError(f"{prior} trains a {other.facts.kind}; --prior names the run of a prior")
-        theirs = facts_of(other, None)
+        their_weights = weights_folder(other, None)
+        theirs = _facts(other, their_weights)
         if theirs["clip"].get("weights_sha256") != facts["clip"].get("weights_sha256"):
             raise InputError(f"{prior} learnt from another encoder ({theirs['clip'].get('model')}) than {folder}")
-        made = models.load(weights_folder(other, None))
+        made = models.load(their_weights)
         facts["prior"] = {name: theirs[name] for name in ("run", "step", "images_seen", "weights_sha256", "snapshot")}
     assert isinstance(decoder, models.Decoder)
     from train.export import assemble
@@ -70,7 +75,11 @@ def weights_folder(run: Run, step: int | None) -> Path:
 
 def facts_of(run: Run, step: int | None) -> dict[str, Any]:
     """Return what a run's checkpoint is and what it learnt from."""
-    weights = weights_folder(run, step)
+    return _facts(run, weights_folder(run, step))
+
+
+def _facts(run: Run, weights: Path) -> dict[str, Any]:
+    """Return the facts of the checkpoint that the weights are of: a run under way may have a newer one by now."""
     cursor = checkpoint.read(weights.parent)
     rows = run.rows.facts
     digests = {path.parent.name: sha256_file(path) for path in sorted(weights.rglob("*.safetensors"))}
@@ -94,16 +103,25 @@ def _exported(folder: Path, device: torch.device) -> Model:
 
     try:
         facts = json.loads((folder / "tamis.json").read_text())
-    except (FileNotFoundError, ValueError) as error:
+        spec = _spec(facts, folder / "clip")
+    except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: not a folder of `tamis export` (tamis.json: {error})") from error
     diffusers.utils.logging.disable_progress_bar()
-    # our own code from our own folder, which the user named
-    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, trust_remote_code=True).to(device)
-    return Model(pipeline, facts, _spec(facts))
+    try:  # our own code from our own folder, which the user named
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, trust_remote_code=True).to(device)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InputError(f"{folder}: diffusers cannot open it ({why}); export the run again") from error
+    return Model(pipeline, facts, spec)
 
 
-def _spec(facts: dict[str, Any]) -> ModelSpec | None:
+def _spec(facts: dict[str, Any], own: Path | None = None) -> ModelSpec | None:
+    """Return what prompts are embedded with: the CLIP that an export took along, or the one its facts name."""
     clip = facts.get("clip_config") or {}
+    if own is not None and own.is_dir():
+        return ModelSpec(f"local-dir:{own.resolve()}", None, clip.get("precision", "auto"))
+    if own is not None and str(clip.get("model")).startswith("local-dir:"):
+        return None  # a folder of the machine it was exported on
     return ModelSpec(clip["model"], clip["pretrained"], clip.get("precision", "auto")) if clip else None
 
 
@@ -127,18 +145,14 @@ class ClipEncoder:
 
     def picture(self, path: Path) -> NDArray[np.float16]:
         """Return the vector f16[D] of a picture file, upright and on white."""
-        try:
-            with Image.open(path) as opened:
-                upright = ImageOps.exif_transpose(opened).convert("RGBA")
-        except (OSError, Image.DecompressionBombError) as error:
-            raise InputError(f"{path}: not a picture that can be read ({error})") from error
-        white = Image.new("RGBA", upright.size, "white")
-        return self.pixels(np.asarray(Image.alpha_composite(white, upright).convert("RGB")))
+        return self.pixels(read_rgb(path))
 
     def _clip(self) -> Any:
         if self._loaded is None:
             if self._model.clip is None:
-                raise InputError("the model's facts do not say which CLIP it listens to; give embeddings")
+                raise InputError(
+                    "the CLIP that this model listens to was a folder where it was exported; `tamis export --with-clip` takes it along"
+                )
             from pipeline import clip_model
 
             self._loaded = clip_model.load(self._model.clip, self._device)

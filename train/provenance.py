@@ -23,7 +23,7 @@ _TOOL: Final = "tamis"
 
 def xmp(facts: Mapping[str, Any]) -> bytes:
     """Return an XMP packet that calls the picture one of a trained model and holds the facts."""
-    told = escape(json.dumps(facts, sort_keys=True, ensure_ascii=False))
+    told = escape(_json(facts))
     prompt = escape(str(facts.get("prompt") or ""))
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -38,6 +38,10 @@ def xmp(facts: Mapping[str, Any]) -> bytes:
     ).encode()
 
 
+def _json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
 def encode(picture: Image.Image, form: str, facts: Mapping[str, Any]) -> bytes:
     """Return a PNG or lossless WebP with the facts in it; the same picture and facts give the same bytes."""
     if form not in FORMATS:
@@ -46,7 +50,7 @@ def encode(picture: Image.Image, form: str, facts: Mapping[str, Any]) -> bytes:
     if form == "png":
         info = PngInfo()
         info.add_itxt("XML:com.adobe.xmp", xmp(facts).decode())
-        info.add_itxt("tamis", json.dumps(facts, sort_keys=True, ensure_ascii=False))
+        info.add_itxt("tamis", _json(facts))
         picture.save(out, "PNG", pnginfo=info)
     else:
         picture.save(out, "WEBP", lossless=True, quality=80, method=4, xmp=xmp(facts))

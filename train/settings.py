@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -20,30 +20,35 @@ class DecoderConfig(Section):
         "transformer", description="diffusers' PixArtTransformer2DModel or UNet2DConditionModel"
     )
     heads: int = Field(
-        4, ge=1, description="Attention heads of the transformer; a U-Net has as many as fit its channels"
+        4, ge=1, le=256, description="Attention heads of the transformer; a U-Net has as many as fit its channels"
     )
-    head_width: int = Field(32, ge=4, description="Channels of a head; heads × head_width is the transformer's width")
-    layers: int = Field(6, ge=1, description="Blocks of the transformer, or layers a block of the U-Net")
+    head_width: int = Field(
+        32, ge=4, le=1024, description="Channels of a head; heads × head_width is the transformer's width"
+    )
+    layers: int = Field(6, ge=1, le=256, description="Blocks of the transformer, or layers a block of the U-Net")
     patch_px: int = Field(
         4,
         ge=1,
+        le=256,
         description="Side of a patch, in pixels or latent cells; channels × its square should not exceed the width",
     )
-    channels: list[int] = Field([32, 64, 128], min_length=1, description="Channels of the U-Net's levels")
+    channels: list[Annotated[int, Field(ge=1, le=16_384)]] = Field(
+        [32, 64, 128], min_length=1, max_length=8, description="Channels of the U-Net's levels"
+    )
     condition: Literal["image", "text", "both"] = Field(
         "image", description="Stored CLIP embedding that says what to draw"
     )
-    tokens: int = Field(8, ge=1, description="Tokens that an embedding becomes; the picture attends to them")
+    tokens: int = Field(8, ge=1, le=1024, description="Tokens that an embedding becomes; the picture attends to them")
     vae: str | None = Field(None, description="Folder of a diffusers AutoencoderKL to work in its latents")
 
 
 class PriorConfig(Section):
     """The model that makes image embeddings from text embeddings."""
 
-    heads: int = Field(4, ge=1, description="Attention heads")
-    head_width: int = Field(32, ge=4, description="Channels of a head")
-    layers: int = Field(4, ge=1, description="Blocks of the transformer")
-    tokens: int = Field(5, ge=2, description="Tokens that a text embedding becomes")
+    heads: int = Field(4, ge=1, le=256, description="Attention heads")
+    head_width: int = Field(32, ge=4, le=1024, description="Channels of a head")
+    layers: int = Field(4, ge=1, le=256, description="Blocks of the transformer")
+    tokens: int = Field(5, ge=2, le=1024, description="Tokens that a text embedding becomes")
 
 
 class ClipConfig(Section):
@@ -93,11 +98,11 @@ class ObjectiveConfig(Section):
 class OptimConfig(Section):
     """How long and how fast."""
 
-    steps: int = Field(5_000, ge=1, description="Steps of the optimiser in all")
-    batch: int = Field(64, ge=1, description="Samples of a step, over all processes")
+    steps: int = Field(5_000, ge=1, le=10**9, description="Steps of the optimiser in all")
+    batch: int = Field(64, ge=1, le=2**20, description="Samples of a step, over all processes")
     micro_batch: int | None = Field(None, ge=1, description="Samples of a process at once; its whole share when absent")
     lr: float = Field(1e-3, gt=0, description="Learning rate of AdamW after the warm-up")
-    warmup_steps: int = Field(200, ge=0, description="Steps in which the learning rate rises")
+    warmup_steps: int = Field(200, ge=0, le=10**9, description="Steps in which the learning rate rises")
     cooldown_frac: float = Field(0.0, ge=0, le=1, description="Share of the steps at the end in which it falls to zero")
     beta2: float = Field(0.99, gt=0, lt=1, description="Second beta of AdamW")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW, of all but gains, biases and scalars")
@@ -111,13 +116,16 @@ class DataConfig(Section):
     """What is shown."""
 
     resolution_px: int = Field(
-        32, ge=8, description="Side of a square picture; buckets have about as many pixels. A CLIP model says its own"
+        32,
+        ge=8,
+        le=4096,
+        description="Side of a square picture; buckets have about as many pixels. A CLIP model says its own",
     )
-    max_aspect: float = Field(1.0, ge=1, description="Largest ratio of the sides of a bucket; 1: squares alone")
+    max_aspect: float = Field(1.0, ge=1, le=16, description="Largest ratio of the sides of a bucket; 1: squares alone")
     mirror: bool = Field(True, description="Show half of the pictures mirrored")
     validation_frac: float = Field(0.02, ge=0, lt=1, description="Share of the rows held out, by name")
-    window: int = Field(16, ge=1, description="Shards that are permuted jointly")
-    seed: int = Field(0, ge=0, description="Of the order, the noise and the weights")
+    window: int = Field(16, ge=1, le=2**20, description="Shards that are permuted jointly")
+    seed: int = Field(0, ge=0, lt=2**63, description="Of the order, the noise and the weights")
 
 
 class RunConfig(Section):
@@ -164,8 +172,11 @@ def settle(
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"--preset: {preset!r} is none of {', '.join(PRESETS)}; `tamis train presets` shows them")
     named = PRESETS[preset][kind] if preset else {}
-    raw = _merged(DEFAULTS.get(kind, {}), named, _read(file) if file else {}, options or {})
-    found: TrainConfig = checked(TrainConfig, raw, str(file or "configuration"), "tamis train config")
+    written, where = _read(file) if file else {}, str(file or "configuration")
+    checked(TrainConfig, written, where, "tamis train config")  # before a section that is none is written over
+    found: TrainConfig = checked(
+        TrainConfig, _merged(DEFAULTS.get(kind, {}), named, written, options or {}), where, "tamis train config"
+    )
     if preset == "base" and kind == "decoder" and found.decoder.vae is None:
         raise ConfigError(
             "the preset `base` draws in latents: name the folder of a diffusers AutoencoderKL with --vae, "
@@ -185,11 +196,9 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
 
 
-def _merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
+def _merged(*layers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    merged: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for section, values in layer.items():
-            held = merged.get(section)
-            both = isinstance(held, dict) and isinstance(values, dict)
-            merged[section] = {**held, **values} if both and held is not None else values
+            merged[section] = {**merged.get(section, {}), **values}
     return merged

@@ -1,14 +1,15 @@
 """How a run is begun, or gone on with: everything between a command and the loop."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from pyroaring import BitMap64
 
-from pipeline.errors import InputError, InvariantError
+from pipeline.errors import ConfigError, InputError, InvariantError, TamisError, first_line
 from pipeline.pack import shard_files
 from pipeline.store import Store
 from train import checkpoint, ledger, order
@@ -29,6 +30,10 @@ STANDARD_ROWS = 4_096
 checkpoint has been fed."""
 
 
+_FEW_WORKERS = 16
+"""Loader processes that any machine is trusted with."""
+
+
 def train(run: Run, *, quiet: bool = False) -> bool:
     """Train a run from its newest checkpoint, or from the start; return False when somebody asked to stop."""
     with joined(run.config.run.device) as world:
@@ -39,6 +44,7 @@ def begin(
     kind: str, store: Store, config: TrainConfig, folder: Path, base: str | None = None, *, quiet: bool = False
 ) -> bool:
     """Make a run and train it."""
+    _bearable(config)
     return made(lambda: runs.create(kind, store, config, folder, base), config.run.device, folder, quiet=quiet)
 
 
@@ -58,7 +64,17 @@ def _alone(run: Run, world: World, quiet: bool) -> bool:
         return _train(run, world, quiet)
 
 
+def _bearable(config: TrainConfig) -> None:
+    """Refuse more loader processes than this machine bears: each holds Python, torch and its batches."""
+    most = max(_FEW_WORKERS, 4 * (os.cpu_count() or 1))
+    if config.run.workers > most:
+        raise ConfigError(
+            f"run.workers: {config.run.workers:,} processes are too many for this machine; {most} at most"
+        )
+
+
 def _train(run: Run, world: World, quiet: bool) -> bool:
+    _bearable(run.config)
     if world.first:
         runs.keep(run)  # how it is run may have changed
         runs.register(run)
@@ -79,17 +95,31 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
         loop.restore(folder)
     if world.first:
         ledger.drop_after(run.folder, at or 0)
-    with heeded(loop.stop), progress:
+    with heeded(loop.stop), progress, _explained(run.config):
         ended = loop.go()
     if ended and world.first:
         runs.done(run)
     return ended
 
 
+@contextmanager
+def _explained(config: TrainConfig) -> Iterator[None]:
+    """Say what to do where a batch does not fit into memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise TamisError(
+            f"a batch does not fit into memory ({first_line(error)}); go on with fewer samples at once: "
+            f"optim.micro_batch below {config.optim.micro_batch or config.optim.batch} in a --config file"
+        ) from error
+
+
 def _same_run(run: Run, folder: Path) -> None:
     """Refuse to go on from a checkpoint with other rows, settings or another order than it was made with, or without its ledger."""
     found = checkpoint.read(folder)
-    same_encoder(run.shown, found.clip)
+    same_encoder(run.rows.facts.clip, found.clip)
     names = ("the rows (rows/)", "the settings (run.json)", "the order's version")
     now, then = (
         (run.shown.digest, run.config.digest(), order.VERSION),

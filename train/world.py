@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, first_line
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,13 @@ def device_of(asked: str, local: int = 0) -> torch.device:
     try:
         device = torch.device(asked)
     except RuntimeError as error:
-        raise ConfigError(f"run.device: {asked!r} is no device ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"device {asked!r}: there is no such device ({first_line(error)})") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {asked!r}: give auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("run.device: there is no GPU that this PyTorch can use; take cpu, or auto")
+        raise ConfigError(f"device {asked!r}: there is no GPU that this PyTorch can use; take cpu, or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {asked!r}: this machine has {torch.cuda.device_count()}, counted from 0")
     return torch.device("cuda", local) if device.type == "cuda" and device.index is None else device
 
 

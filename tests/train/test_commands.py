@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,10 @@ from pipeline.store import Store
 from tests.train import tiny_run
 from tests.train.command import tamis
 from train import checkpoint
+from train.presets import Kind
 from train.run import REGISTER, Run, held, open_run
 from train.settings import settle
+from train.start import begin
 
 TOML = """
 [decoder]
@@ -76,12 +79,41 @@ def test_two_people_do_not_train_one_run_at_once(own: Store, tmp_path: Path) -> 
         ("[decoder]\nheds = 3", r"decoder\.heds: unknown key; did you mean `decoder\.heads`\?"),
         ("[optim]\nlr = -1", r"optim\.lr: Input should be greater than 0"),
         ("[optim", "not valid TOML"),
+        ("optim = 3", r"optim: Input should be a valid dictionary"),
+        ("[data]\nmax_aspect = inf", r"data\.max_aspect: Input should be "),
+        ("[data]\nmax_aspect = 17", r"data\.max_aspect: Input should be less than or equal to 16"),
+        ("[optim]\nlr = nan", r"optim\.lr: Input should be a finite number"),
+        ("[data]\nresolution_px = 100000", r"data\.resolution_px: Input should be less than or equal to 4096"),
+        ("[decoder]\nchannels = [32, 0]", r"decoder\.channels\.1: Input should be greater than or equal to 1"),
     ],
 )
 def test_a_wrong_key_or_value_is_said_with_the_nearest_right_one(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "run.toml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         settle("decoder", "tiny", tmp_path / "run.toml")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"decoder": {"heads": 256, "head_width": 512, "layers": 200}},
+            r"million weights needs [\d,]+ GB to be trained",
+        ),
+        ({"prior": {"heads": 256, "head_width": 512, "layers": 200}}, r"\[prior\]: a model of .* weights needs"),
+        ({"data": {"resolution_px": 4096}, "decoder": {"patch_px": 4}}, r"1,048,576 patches, more than 65,536"),
+        ({"decoder": {"architecture": "unet", "channels": [32, 48]}}, r"\[decoder\]: no model can be made with these"),
+        ({"data": {"resolution_px": 17}}, "17 is no multiple of 4"),
+        ({"run": {"workers": 10_000}}, "10,000 processes are too many for this machine"),
+    ],
+)
+def test_a_model_that_this_machine_cannot_hold_is_refused_before_there_is_a_run(
+    pictures: Store, tmp_path: Path, sections: dict[str, dict[str, Any]], message: str
+) -> None:
+    kind: Kind = "prior" if "prior" in sections else "decoder"
+    with pytest.raises(ConfigError, match=message):
+        begin(kind, pictures, tiny_run.config(kind, **sections), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_presets_files_and_options_win_in_this_order(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """`tamis sample` and `tamis export` from the command line, on the tests' tiny runs."""
 
+import errno
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import InputError
+from pipeline.clip_spec import ModelSpec
+from pipeline.errors import InputError, TamisError
+from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from tests.train import tiny_run
 from tests.train.command import tamis
-from train import opening
+from train import making, opening
+from train.export import clip_folder, public
 from train.provenance import facts_of
 from train.run import Run
 
@@ -82,6 +87,8 @@ def test_an_exported_folder_draws_as_the_run_does(decoder_run: Run, prior_run: R
 
 def test_what_does_not_fit_together_is_said(decoder_run: Run, prior_run: Run, picture: Path, tmp_path: Path) -> None:
     run, prompt, out = decoder_run.folder, ("--prompt", "a ring"), ("--out", tmp_path / "out")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:45])
     for asked, says in (
         ((run, *prompt), "a prompt needs a prior's run beside it"),
         ((run, "--prior", run, *prompt), "trains a decoder; --prior names the run of a prior"),
@@ -90,9 +97,96 @@ def test_what_does_not_fit_together_is_said(decoder_run: Run, prior_run: Run, pi
         ((run,), "give one of --prompt, --prompts, --image"),
         ((run, "--image", picture, "--solver", "ddim"), "there are euler, heun, dpm"),
         ((run, "--image", picture, "--mask", picture), "--mask needs --start"),
-        ((run, "--image", picture, "--format", "jpg"), "no format 'jpg'; there are png, webp"),
         ((tmp_path / "none", *prompt), "no run here"),
+        ((run, "--image", picture, "--guidance", "nan"), "--guidance is nan; give a finite number"),
+        ((run, "--image", picture, "--guidance", "-inf"), "--guidance is -inf"),
+        ((run, "--image", picture, "--start", picture, "--strength", "nan"), "--strength is nan"),
+        ((run, "--image", picture, "--towards", "a", "--away", "b", "--strength", "1.5"), "above 0, at most 1"),
+        ((run, "--prior", prior_run.folder, "--prompt", "a" * 10_001), "10,001 characters"),
+        ((run, "--image", picture, "--start", broken), "broken.png: not a picture that can be read"),
+        ((run, "--image", picture, "--start", picture, "--mask", broken), "broken.png: not a picture"),
+        ((run, "--image", picture, "--device", "banana"), "device 'banana': there is no such device"),
+        ((run, "--image", picture, "--device", "meta"), "device 'meta': give auto, cpu, cuda"),
+        ((run, "--image", picture, "--step", "5"), "no checkpoint here"),
     ):
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(TamisError, match=says):
             tamis("sample", *asked, *out)
+    for option, value in (("--format", "jpg"), ("--steps", "1001"), ("-n", "1000000000")):
+        said = tamis("sample", run, *prompt, *out, option, value, code=2, stream="stderr")
+        assert f"Invalid value for '{option}'" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_are_never_written_over_others(decoder_run: Run, picture: Path, tmp_path: Path) -> None:
+    asked = ("sample", decoder_run.folder, "--image", picture, "--steps", "1", "--out", tmp_path / "out")
+    tamis(*asked)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(InputError, match="is not empty, and pictures are not written over others"):
+        tamis(*asked, "--seed", "0", "--guidance", "1")
+    with pytest.raises(InputError, match="is a file"):
+        tamis(*asked[:-1], picture)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_what_is_drawn_when_the_rest_fails_is_kept_with_its_lines(
+    decoder_run: Run, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, number = making.write, iter(range(9))
+
+    def full(*args: Any) -> Path:
+        if next(number) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*args)
+
+    monkeypatch.setattr(making, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        tamis("sample", decoder_run.folder, "--image", picture, "-n", "4", "--steps", "1", "--out", tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in lines] == ["00000-0.png", "00001-1.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["00000-0.png", "00001-1.png"]
+
+
+def test_copies_are_not_looked_for_among_vectors_of_another_encoder(
+    decoder_run: Run, own: Store, picture: Path, tmp_path: Path
+) -> None:
+    name = f"snapshots/{require_latest(own).folder}.json"
+    raw = json.loads(own.read(name))
+    raw["clip"] = {"model": "ViT-L-14", "weights_sha256": "00" * 32}
+    own.write(name, json.dumps(raw).encode())
+    with pytest.raises(InputError, match=r"was embedded with ViT-L-14 .*their vectors find nothing in each other"):
+        tamis("sample", decoder_run.folder, "--image", picture, "--check-copies", own.root, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_names_no_folder_of_this_machine_and_takes_no_checkpoint(decoder_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    tamis("export", decoder_run.folder, "--out", folder)
+    texts = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert [path for path, text in texts.items() if str(decoder_run.folder.parent.parent).encode() in text] == []
+    with pytest.raises(InputError, match="--step and --prior are for runs"):
+        tamis("sample", folder, "--image", tmp_path / "none.png", "--step", "4", "--out", tmp_path / "out")
+    (folder / "model_index.json").write_text("{}")
+    with pytest.raises(InputError, match="diffusers cannot open it"):
+        tamis("sample", folder, "--image", tmp_path / "none.png", "--out", tmp_path / "out")
+
+
+def test_facts_of_others_machines_are_told_without_their_folders() -> None:
+    local = {"model": "local-dir:/home/a/clip", "pretrained": "/home/a/weights.pt"}
+    facts = {"clip": local, "clip_config": local, "config": {"decoder": {"vae": "/home/a/vae", "heads": 2}}}
+    named = {"model": "local-dir:clip", "pretrained": "weights.pt"}
+    assert public(facts) == {"clip": named, "clip_config": named, "config": {"decoder": {"vae": "vae", "heads": 2}}}
+    hub = {"model": "hf-hub:org/name", "pretrained": None}
+    assert public({**facts, "clip": hub})["clip"] == hub
+
+
+def test_a_clip_that_is_not_the_one_learnt_from_is_not_taken_along(tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    (folder / "open_clip_model.safetensors").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    spec = ModelSpec(f"local-dir:{folder}")
+    assert clip_folder(spec, {"weights_sha256": digest}) == folder
+    with pytest.raises(InputError, match="is not the one that the model learnt from"):
+        clip_folder(spec, {"weights_sha256": "00"})
+    with pytest.raises(InputError, match="no local folder"):
+        clip_folder(ModelSpec("ViT-B-32", "openai"), {"weights_sha256": "00"})

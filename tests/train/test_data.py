@@ -150,9 +150,9 @@ def test_the_same_batches_come_from_an_object_store(small: small_dataset.Small, 
 
 def test_vectors_of_another_encoder_are_refused_with_both_names(small: small_dataset.Small) -> None:
     rows = made(small)
-    same_encoder(rows, rows.facts.clip)
+    same_encoder(rows.facts.clip, rows.facts.clip)
     with pytest.raises(InputError, match="ViT-L-14"):
-        same_encoder(rows, {"model": "ViT-L-14", "weights_sha256": "00"})
+        same_encoder(rows.facts.clip, {"model": "ViT-L-14", "weights_sha256": "00"})
 
 
 def test_an_empty_snapshot_says_that_there_is_nothing_to_train_on(small: small_dataset.Small) -> None:

@@ -87,6 +87,7 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Return the image embeddings f32[B,D] that the prior makes of text embeddings, of unit norm (section 2.2)."""
         if self.prior is None or text_embeds is None:
             raise ValueError("this model has no prior: give image_embeds")
+        Sampling(steps=steps, guidance=guidance)  # ValueError where they make no sense
         device = self._execution_device
         text = text_embeds.to(device, torch.float32)
         said = self.prior_tokens(text)
@@ -133,7 +134,11 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
                 name, options, more = self.config.clip_model, {"pretrained": self.config.clip_pretrained}, {}
             try:
                 model, _, _ = open_clip.create_model_and_transforms(name, **options)
-            except RuntimeError as error:  # a name that open_clip does not know: a model of somebody's own
+            except (
+                RuntimeError,
+                OSError,
+                ValueError,
+            ) as error:  # a name that open_clip does not know: a model of somebody's own
                 raise ValueError(
                     f"a prompt needs the CLIP model {name!r}, which open_clip does not have: export with `tamis export "
                     "--with-clip`, which puts it into the folder `clip`; or give text_embeds"

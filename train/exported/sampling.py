@@ -4,6 +4,7 @@ The solvers are diffusers' schedulers. Each picture's noise belongs to its own s
 the batch it is made in.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -37,8 +38,10 @@ class Sampling:
     """Of img2img: how much of the way from noise is gone; 1 forgets the start picture."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"--steps is {self.steps}; at least one step is needed")
+        if not 1 <= self.steps <= _TRAIN_STEPS:
+            raise ValueError(f"--steps is {self.steps}; give 1 to {_TRAIN_STEPS}, as many as the model knows times")
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"--guidance is {self.guidance}; give a finite number")
         if not 0 < self.strength <= 1:
             raise ValueError(f"--strength is {self.strength}; give a number above 0, at most 1")
 
