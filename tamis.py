@@ -275,6 +275,24 @@ def _go_on() -> str:
 
 def run() -> int:
     """Run the command line and return its exit code: 0 done, 1 our error, 2 usage, 3 invariant broken, 130 stopped."""
+    from pipeline.interrupt import heard
+
+    try:
+        with heard() as interrupt:
+            try:
+                code = _answered()
+            except Exception:
+                interrupt.check()  # an import that was cut short by Ctrl-C fails in words of its own
+                raise
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    if code == 130:  # typer's own answer to Ctrl-C
+        print(f"\ntamis: stopped. {_go_on()}", file=sys.stderr)
+    return code
+
+
+def _answered() -> int:
+    """Run the command that was given and return its exit code; errors that have an explanation are told."""
     from pipeline.errors import TamisError
 
     try:
@@ -289,10 +307,6 @@ def run() -> int:
     except _USAGE_ERROR as error:
         error.show()
         return int(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
-    if code == 130:  # typer's own answer to Ctrl-C
-        print(f"\ntamis: stopped. {_go_on()}", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

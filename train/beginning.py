@@ -1,28 +1,19 @@
 """What a run of each kind starts from: the shapes of its pictures, the weights it inherits, and what its folder must hold."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import torch
-
 from pipeline.clip_spec import file_sha256
-from pipeline.errors import ConfigError, InputError, first_line
+from pipeline.errors import ConfigError, InputError
 from pipeline.ids import stable_hash
-from train import latents, models
+from train import latents
 from train.buckets import Bucket, buckets
-from train.cost import EMBEDDING_DIM
 from train.settings import TrainConfig
-from train.world import device_of
 
 MODEL: Final = "open_clip"
 """Folder of a CLIP run with its model's configuration and tokenizer: a `local-dir:` folder but for the weights."""
-_PARAMETER_BYTES: Final = 20
-"""In single precision: a weight, its gradient, the optimiser's two moments and the average."""
-_MOST_PATCHES: Final = 2**16
-"""Of a picture; attention looks at every pair of them."""
 
 
 def _nothing(folder: Path) -> None:
@@ -37,6 +28,8 @@ class Beginning:
     base: str | None = None
     parents: list[str] = field(default_factory=list)
     """The weights it starts from, with their digests; what their makers showed them is unknown."""
+    frozen: dict[str, str] = field(default_factory=dict)
+    """Folders of models that it computes with and never changes, with the digests of what they hold."""
     describe: Callable[[Path], None] = _nothing
     """Writes what the run's folder holds of the model."""
 
@@ -51,46 +44,26 @@ def beginning(kind: str, config: TrainConfig, base: str | None) -> Beginning:
             f"data.resolution_px: {side} is no multiple of {multiple}, the pixels that one patch or cell covers"
         )
     if kind in ("decoder", "prior"):
-        _must_fit(kind, config)
+        from train.cost import must_fit  # with diffusers, which nobody who only looks at a run should wait for
+
+        must_fit(kind, config)
     parents = [f"{base} ({_weights(Path(base))})"] if base is not None else []
-    return Beginning(buckets(side, multiple_px=multiple, max_aspect=config.data.max_aspect), base, parents)
+    shapes = buckets(side, multiple_px=multiple, max_aspect=config.data.max_aspect)
+    return Beginning(shapes, base, parents, {str(folder): digest(folder) for folder in _frozen(kind, config, base)})
 
 
-def _must_fit(kind: str, config: TrainConfig) -> None:
-    """Make the model on no device at all; ConfigError where it cannot be made, or this machine could not hold it."""
-    try:
-        with torch.device("meta"):
-            module = models.prior(config.prior, EMBEDDING_DIM) if kind == "prior" else _decoder(config)
-    except (ValueError, TypeError, RuntimeError) as error:  # diffusers and torch explain what does not go together
-        raise ConfigError(f"[{kind}]: no model can be made with these settings: {first_line(error)}") from error
-    count, device = sum(one.numel() for one in module.parameters()), device_of(config.run.device)
-    need, have = count * _PARAMETER_BYTES, _memory(device)
-    if need > have:
-        raise ConfigError(
-            f"[{kind}]: a model of {count / 1e6:,.0f} million weights needs {need / 1e9:,.0f} GB to be trained, before any "
-            f"picture; {device} has {have / 1e9:,.0f} GB. Take fewer layers, or narrower ones"
-        )
+def _frozen(kind: str, config: TrainConfig, base: str | None) -> list[Path]:
+    if kind == "finetune" and base is not None:
+        return [Path(base) / "vae", Path(base) / "text_encoder"]
+    return [Path(config.decoder.vae)] if kind == "decoder" and config.decoder.vae is not None else []
 
 
-def _decoder(config: TrainConfig) -> models.Decoder:
-    model, side = config.decoder, config.data.resolution_px
-    vae = Path(model.vae) if model.vae is not None else None
-    cells = side // (latents.scale(vae) if vae is not None else 1)
-    if model.architecture == "transformer" and (cells // model.patch_px) ** 2 > _MOST_PATCHES:
-        raise ConfigError(
-            f"data.resolution_px: {side} px in patches of {model.patch_px} are {(cells // model.patch_px) ** 2:,} patches, more than "
-            f"{_MOST_PATCHES:,}; take larger patches (decoder.patch_px), smaller pictures, or latents (--vae)"
-        )
-    return models.decoder(
-        model, EMBEDDING_DIM, latents.channels(vae) if vae is not None else models.PIXEL_CHANNELS, cells
-    )
-
-
-def _memory(device: torch.device) -> int:
-    """Return the bytes of memory of a device."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def digest(folder: Path) -> str:
+    """Return the digest of a model's weights and configuration; InputError where there is none."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".json"))
+    if not files:
+        raise InputError(f"{folder}: no model here")
+    return stable_hash([(path.name, file_sha256(path)) for path in files])
 
 
 def _clip(config: TrainConfig) -> Beginning:
@@ -101,10 +74,10 @@ def _clip(config: TrainConfig) -> Beginning:
     base = clip_base.Base(clip_base.spec_of(said))
     preprocess = clip_base.preprocessing(base.make(weights=False, device="meta"))
     px = Look.of(preprocess).fit.size_px
-    digest = base.weights_sha256()
+    weights = base.weights_sha256()
     return Beginning(
-        (Bucket(px, px),), said, [f"{said} (weights {digest})"] if digest is not None else [],
-        lambda folder: base.describe(folder / MODEL, preprocess),
+        (Bucket(px, px),), said, [f"{said} (weights {weights})"] if weights is not None else [],
+        describe=lambda folder: base.describe(folder / MODEL, preprocess),
     )  # fmt: skip
 
 

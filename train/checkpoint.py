@@ -58,12 +58,16 @@ def commit(run: Path, cursor: Cursor, fill: Callable[[Path], None]) -> Path:
         if (final / _CURSOR).is_file():
             return final
         draft = final.parent / f"{_DRAFT}{uuid.uuid4().hex[:8]}"
-        draft.mkdir(parents=True)
-        fill(draft)
-        cursor = replace(cursor, files={str(one.relative_to(draft)): sha256_file(one) for one in _files(draft)})
-        (draft / _CURSOR).write_text(json.dumps(asdict(cursor), sort_keys=True, indent=1))
-        sync(draft)
-        draft.rename(final)
+        try:
+            draft.mkdir(parents=True)
+            fill(draft)
+            cursor = replace(cursor, files={str(one.relative_to(draft)): sha256_file(one) for one in _files(draft)})
+            (draft / _CURSOR).write_text(json.dumps(asdict(cursor), sort_keys=True, indent=1))
+            sync(draft)
+            draft.rename(final)
+        except BaseException:  # of a full disk above all: half a checkpoint must not keep the room
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
         _sync_one(final.parent)
     return final
 

@@ -1,14 +1,18 @@
-"""What a run will cost, from the floating-point operations of its model as counted, not from its size."""
+"""What a run will cost, from the floating-point operations of its model as counted, not from its size; and whether it fits here."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from train import models
+from pipeline.errors import ConfigError, first_line
+from train import latents, models
 from train.presets import Kind
 from train.settings import TrainConfig
+from train.world import device_of
 
 PEAK_FLOPS: Final = 312e12
 """Dense bfloat16 of an NVIDIA A100 (its data sheet)."""
@@ -17,6 +21,10 @@ UTILISATION_FRAC: Final = 0.35
 EMBEDDING_DIM: Final = 768
 LATENT_CHANNELS: Final = 4
 LATENT_CELL_PX: Final = 8
+_PARAMETER_BYTES: Final = 20
+"""In single precision: a weight, its gradient, the optimiser's two moments and the average."""
+_MOST_PATCHES: Final = 2**16
+"""Of a picture; attention looks at every pair of them."""
 
 
 @dataclass(frozen=True)
@@ -74,3 +82,40 @@ def _clip(config: TrainConfig) -> tuple[int, int]:
     side_px = Look.of(preprocessing(model)).fit.size_px
     model(torch.empty(1, 3, side_px, side_px), base.tokenizer()([""]).to("meta"))
     return sum(one.numel() for one in model.parameters()), side_px
+
+
+def must_fit(kind: str, config: TrainConfig) -> None:
+    """Make the model on no device at all; ConfigError where it cannot be made, or this machine could not hold it."""
+    try:
+        with torch.device("meta"):
+            module = models.prior(config.prior, EMBEDDING_DIM) if kind == "prior" else _made(config)
+    except (ValueError, TypeError, RuntimeError) as error:  # diffusers and torch explain what does not go together
+        raise ConfigError(f"[{kind}]: no model can be made with these settings: {first_line(error)}") from error
+    count, device = sum(one.numel() for one in module.parameters()), device_of(config.run.device)
+    need, have = count * _PARAMETER_BYTES, _memory(device)
+    if need > have:
+        raise ConfigError(
+            f"[{kind}]: a model of {count / 1e6:,.0f} million weights needs {need / 1e9:,.0f} GB to be trained, before any "
+            f"picture; {device} has {have / 1e9:,.0f} GB. Take fewer layers, or narrower ones"
+        )
+
+
+def _made(config: TrainConfig) -> models.Decoder:
+    model, side = config.decoder, config.data.resolution_px
+    vae = Path(model.vae) if model.vae is not None else None
+    cells = side // (latents.scale(vae) if vae is not None else 1)
+    if model.architecture == "transformer" and (cells // model.patch_px) ** 2 > _MOST_PATCHES:
+        raise ConfigError(
+            f"data.resolution_px: {side} px in patches of {model.patch_px} are {(cells // model.patch_px) ** 2:,} patches, more than "
+            f"{_MOST_PATCHES:,}; take larger patches (decoder.patch_px), smaller pictures, or latents (--vae)"
+        )
+    return models.decoder(
+        model, EMBEDDING_DIM, latents.channels(vae) if vae is not None else models.PIXEL_CHANNELS, cells
+    )
+
+
+def _memory(device: torch.device) -> int:
+    """Return the bytes of memory of a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

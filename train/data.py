@@ -124,6 +124,8 @@ class Batches(Dataset[Batch]):
         uid = np.zeros(len(shard), "S16")
         for at in there:
             uid[at] = self._reader.places(int(shard[at])).uids[row[at]]
+        number = self.manifest.number(shard, row)
+        self._must_be_as_begun(number[there], uid[there])
         hidden = self._watch.hidden()
         shown = np.array([at for at in there if uid[at].ljust(16, b"\0") not in hidden], np.int64)
         slot = step * self.order.batch + np.arange(self.rank, self.order.batch, self.world)
@@ -132,10 +134,11 @@ class Batches(Dataset[Batch]):
         captions = self._captions(shard, row, shown, uid) if self.captions else ()
         shown = shown if not self.captions else np.array([at for at in shown if captions[at] is not None], np.int64)
         image, text = (self._vectors(which, shard, row, shown) for which in ("img_emb", "text_emb"))
+        shown = self._with_vectors(shown, image, text, uid)
         weight = np.zeros(len(shard), np.float32)
         weight[shown] = 1.0
         return Batch(
-            step, step // self.order.batches, torch.from_numpy(slot), torch.from_numpy(self.manifest.number(shard, row)),
+            step, step // self.order.batches, torch.from_numpy(slot), torch.from_numpy(number),
             uid, torch.from_numpy(pixels), torch.from_numpy(image), torch.from_numpy(text), torch.from_numpy(weight),
             len(there) - len(shown), tuple(one or "" for one in captions),
         )  # fmt: skip
@@ -176,12 +179,33 @@ class Batches(Dataset[Batch]):
             texts[at] = text
         return texts
 
+    def _must_be_as_begun(self, number: NDArray[np.int64], uid: NDArray[np.bytes_]) -> None:
+        """Hold what was read against the rows that the run was begun with: what the ledger notes by number is then what was fed."""
+        found = uid.view(">u8")[::2].astype(np.uint64)
+        other = np.flatnonzero(found != self.manifest.names[number])
+        if len(other):
+            raise InvariantError(
+                f"row {number[other[0]]:,} of snapshot {self.manifest.facts.snapshot:06d} is sample "
+                f"{uid[other[0]].ljust(16, bytes(1)).hex()} now, another one than when this run was begun; `tamis verify` tells what is "
+                "wrong with the data set"
+            )
+
+    def _with_vectors(
+        self, shown: NDArray[np.int64], image: NDArray[np.float32], text: NDArray[np.float32], uid: NDArray[np.bytes_]
+    ) -> NDArray[np.int64]:
+        """Leave out samples whose vectors were wiped while we looked; there is no unit vector of zeros."""
+        wiped = [at for at in shown.tolist() if not (image[at].any() and text[at].any())]
+        for at in wiped:
+            self._must_be_hidden(uid[at])
+            image[at] = text[at] = 0
+        return np.setdiff1d(shown, wiped)
+
     def _must_be_hidden(self, uid: bytes) -> None:
         named = uid.ljust(16, b"\0")
         if named not in Watch(self.store, 0).hidden():
             raise InvariantError(
-                f"sample {named.hex()} of snapshot {self.manifest.facts.snapshot:06d} is missing from its shard and no "
-                "tombstone hides it; `tamis verify` tells what is wrong with the data set"
+                f"sample {named.hex()} of snapshot {self.manifest.facts.snapshot:06d} is missing from its shard or its vectors are, and "
+                "no tombstone hides it; `tamis verify` tells what is wrong with the data set"
             )
 
     def _vectors(

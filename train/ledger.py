@@ -116,6 +116,7 @@ def reach(run: Path) -> int:
 def check(run: Path, manifest: Manifest, order: Order, until: int) -> int:
     """Compare what was fed up to a step with the order, and return the samples compared; InvariantError says where they differ."""
     compared, at = 0, 0
+    current, plan = -1, None  # an epoch is sorted once, not once a step
     for segment in read(run, until):
         if segment.first != at:
             raise InvariantError(f"{run}: the ledger has nothing for steps {at:,} to {segment.first:,}")
@@ -123,7 +124,9 @@ def check(run: Path, manifest: Manifest, order: Order, until: int) -> int:
         planned: dict[int, BitMap64] = {}
         for step in range(segment.first, segment.last):
             epoch, inside = divmod(step, order.batches)
-            slots = order.epoch(epoch).slots(inside, manifest.rows)
+            if plan is None or epoch != current:
+                current, plan = epoch, order.epoch(epoch)
+            slots = plan.slots(inside, manifest.rows)
             rows = manifest.number(slots.shard, slots.row)
             place = step * order.batch + np.arange(order.batch)
             fed = [

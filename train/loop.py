@@ -30,6 +30,8 @@ from train.tasks import Task
 from train.validation import Validation
 from train.world import World, plain_attention
 
+_NAMED = 32
+"""Samples that an error names, at most."""
 Sampler = Callable[[Task, Path, int], dict[str, float]]
 """Called with averaged weights, the run's folder and the step; draws samples and returns what it measured on them."""
 
@@ -145,7 +147,8 @@ class Loop:
     def _trouble(self, ahead: Ahead, loss: float, norm: float) -> str:
         bad = (~torch.isfinite(ahead.losses)).cpu().numpy()
         chosen = ahead.batch.uid[bad] if bad.any() else ahead.batch.uid[ahead.batch.weight.numpy() > 0]
-        uids = ", ".join(bytes(uid).ljust(16, b"\0").hex() for uid in chosen)
+        uids = ", ".join(bytes(uid).ljust(16, b"\0").hex() for uid in chosen[:_NAMED])
+        uids += f" and {len(chosen) - _NAMED:,} more" if len(chosen) > _NAMED else ""
         whose = (
             "the losses that are not finite are those of"
             if bad.any()

@@ -43,6 +43,8 @@ class Facts:
     base: str | None = None
     """Folder of the pipeline, or name of the CLIP model, that is fine-tuned."""
     parents: list[str] = field(default_factory=list)
+    frozen: dict[str, str] = field(default_factory=dict)
+    """Folders of models that it computes with and never changes, with their digests."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,8 @@ def create(kind: str, store: Store, config: TrainConfig, folder: Path, base: str
     config = settled(config, kind, device_of(config.run.device), len(begun.shapes))
     snapshot, name = require_latest(store), uuid.uuid4().hex[:16]
     about = (name, kind, store.root, snapshot.number, config.model_dump(mode="json"))
-    facts = Facts(*about, base=begun.base, parents=begun.parents)
-    pin(
-        store, snapshot.number, _holder(facts, folder)
-    )  # first: an ingest that ends meanwhile leaves the shards that are read now
+    facts = Facts(*about, base=begun.base, parents=begun.parents, frozen=begun.frozen)
+    pin(store, snapshot.number, _holder(facts, folder))  # first: an ingest that ends meanwhile leaves the shards to us
     try:
         return _new(Run(folder, facts, manifest.make(store, snapshot, begun.shapes)), begun.describe)
     except BaseException:

@@ -14,6 +14,7 @@ from pipeline.pack import shard_files
 from pipeline.store import Store
 from train import checkpoint, ledger, order
 from train import run as runs
+from train.beginning import digest
 from train.data import Batches, same_encoder
 from train.grid import sampler
 from train.loop import Loop, heeded
@@ -76,10 +77,10 @@ def _bearable(config: TrainConfig) -> None:
 def _train(run: Run, world: World, quiet: bool) -> bool:
     _bearable(run.config)
     if world.first:
+        checkpoint.sweep(run.folder)  # first: the disk may be full of what a kill left
+        Store(str(run.folder)).sweep()
         runs.keep(run)  # how it is run may have changed
         runs.register(run)
-        checkpoint.sweep(run.folder)
-        Store(str(run.folder)).sweep()
         _must_be_there(run)
     world.wait()
     at = checkpoint.last(run.folder)
@@ -119,6 +120,12 @@ def _explained(config: TrainConfig) -> Iterator[None]:
 def _same_run(run: Run, folder: Path) -> None:
     """Refuse to go on from a checkpoint with other rows, settings or another order than it was made with, or without its ledger."""
     found = checkpoint.read(folder)
+    for part, recorded in run.facts.frozen.items():
+        if digest(Path(part)) != recorded:
+            raise InvariantError(
+                f"{part}: not the model that {run.folder} was begun with; what was learnt is of no use with another. Put it back, "
+                "or start a new run"
+            )
     same_encoder(run.rows.facts.clip, found.clip)
     names = ("the rows (rows/)", "the settings (run.json)", "the order's version")
     now, then = (

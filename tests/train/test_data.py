@@ -1,6 +1,7 @@
 """Batches from real shards: the same for any number of processes and workers, hidden samples counted and never shown."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipeline.snapshot import Snapshot, read
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests import small_dataset
-from train import manifest
+from train import data, manifest
 from train.buckets import NONE, Bucket, buckets
 from train.data import Batch, Batches, loader, same_encoder
 from train.manifest import Manifest
@@ -111,6 +112,46 @@ def test_a_missing_member_without_a_tombstone_is_an_error_that_names_the_sample(
     tar.write_bytes(data)
     with pytest.raises(InvariantError, match=bytes(places.uids[row]).ljust(16, b"\0").hex()):
         batches(small.store, rows)[0]
+
+
+def wipe(store: Store, source: Batches, which: str) -> bytes:
+    """Put zeros in place of the vector of the first sample, as an erasure does, and return its uid."""
+    shard, row = (int(one[0]) for one in (source.where(0).shard, source.where(0).row))
+    path = store.local(shard_files("000001", shard)[which])
+    assert path is not None
+    vectors = np.load(path)
+    vectors[row] = 0
+    np.save(path, vectors)
+    return bytes(source._reader.places(shard).uids[row]).ljust(16, b"\0")
+
+
+@pytest.mark.parametrize("which", ["img_emb", "text_emb"])
+def test_a_wiped_vector_is_not_learnt_from_and_without_a_tombstone_an_error(
+    small: small_dataset.Small, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = made(small)
+    uid = wipe(small.store, batches(small.store, rows), which)
+    with pytest.raises(InvariantError, match=uid.hex()):
+        batches(small.store, rows)[0]
+    monkeypatch.setattr(data, "HIDDEN_EVERY_S", 1000)
+    source = batches(small.store, rows)
+    assert not source._watch.hidden()  # what it knows is older than the tombstone
+    publish(small.store, of_request([uid], [""], "r1"))
+    batch = source[0]
+    assert (batch.weight.tolist(), batch.hidden) == ([0.0, *[1.0] * 15], 1)
+    assert not batch.image_emb[0].any()
+    assert not batch.text_emb[0].any()
+
+
+def test_a_row_that_is_another_sample_than_when_the_run_was_begun_is_an_error(small: small_dataset.Small) -> None:
+    rows = made(small)
+    source = batches(small.store, rows)
+    number = int(source[3].row[2])
+    names = np.array(rows.names)
+    names[number] += np.uint64(1)
+    swapped = Batches(small.store, replace(rows, names=names), source.order)
+    with pytest.raises(InvariantError, match=rf"row {number} of snapshot 000001 is sample .* another one than when"):
+        list(loader(swapped, 0, swapped.order.batches))
 
 
 def test_a_run_can_be_resumed_from_its_own_folder_when_the_snapshot_has_expired(

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -264,3 +266,9 @@ def test_a_damaged_entry_in_the_register_is_told_and_the_others_answer(tmp_path:
     said = tamis("lineage", own.root, "--uid", uid.hex())
     assert f"seen by   {run.folder / checkpoint.name(4)}, first at step 0, once; last clean: none" in said
     assert "damaged.json: a damaged entry" in said
+
+
+def test_who_only_asks_for_lineage_does_not_wait_for_diffusers() -> None:
+    loaded = "import sys, train.lineage; print(*(one for one in ('diffusers', 'transformers', 'open_clip') if one in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from train.order import Order
 from train.presets import Kind
 from train.progress import METRICS, Progress
 from train.run import Run, open_run
-from train.start import make_task, train
+from train.start import first_embeddings, make_task, train
+from train.validation import Validation
 from train.world import World
 
 
@@ -186,6 +188,47 @@ def test_a_row_that_is_hidden_while_its_batch_waits_weighs_nothing_when_it_is_us
     after = loop.without(batch, frozenset([gone, b"x" * 16]))
     assert (after.weight.tolist(), after.hidden) == ([1, 1, 1, 1, 0, 1, 1, 1], 1)
     assert loop.without(batch, frozenset()) is batch
+
+
+def test_the_loop_asks_again_who_is_hidden_before_it_uses_a_batch(
+    own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tiny_run.begun(own, tmp_path / "run", optim={"steps": 2})
+    gone: list[bytes] = []
+
+    def ahead(source: Batches, first: int, last: int, workers: int) -> Iterator[Batch]:
+        made = [source[step] for step in range(first, last)]
+        gone.append(bytes(made[1].uid[3]).ljust(16, b"\0"))
+        publish(own, of_request(gone, [""], "r1"))
+        yield from made
+
+    monkeypatch.setattr(loop, "loader", ahead)
+    assert train(run, quiet=True)
+    cursor = checkpoint.read(run.folder / checkpoint.name(2))
+    assert (cursor.images_seen, cursor.skipped) == (15, 1)
+    seen = set().union(*(set(rows) for segment in ledger.read(run.folder) for rows in segment.seen.values()))
+    place = run.shown.find(gone[0])
+    assert place is not None
+    assert int(run.shown.number(np.array(place[:1]), np.array(place[1:]))[0]) not in seen
+    assert len(seen) == 15
+
+
+def test_validation_and_scales_leave_out_who_is_hidden(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.begun(own, tmp_path / "run")
+    task = make_task(run, make_batches(run), alone())
+    before = Validation.of(run, task, alone()).estimates()
+    image, text, rows = first_embeddings(make_batches(run), 2)
+    assert (len(image), len(text), len(rows)) == (16, 16, 16)
+    held = Batches(own, run.held, Order(run.held.shards, 1, 64), pictures=False)[0]
+    gone = [bytes(one).ljust(16, b"\0") for one in (held.uid[0], make_batches(run)[0].uid[2])]
+    publish(own, of_request(gone, ["", ""], "r1"))
+    after = Validation.of(run, task, alone()).estimates()
+    for name, rows_before in (("validation_loss", run.held.rows_shown), ("seen_loss", run.shown.rows_shown)):
+        assert (before[name].n, after[name].n) == (rows_before, rows_before - 1)
+        assert before[name].value != after[name].value
+    left, _, fewer = first_embeddings(make_batches(run), 2)
+    assert (len(left), len(rows - fewer)) == (15, 1)
+    assert left.norm(dim=1).min() > 0.9
 
 
 def test_a_run_pins_its_snapshot_until_it_has_ended(own: Store, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from train.card import card
 from train.copy_check import against
 from train.export import assemble, export
 from train.exported.pipeline import TamisPipeline
+from train.exported.sampling import noise
 from train.provenance import facts_of
 from train.quality import Sample, measure
 from train.settings import DecoderConfig, PriorConfig
@@ -69,6 +70,27 @@ def test_a_prompt_gives_the_same_picture_alone_in_any_batch_and_every_time(pipel
     assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(together, apart, strict=True)) <= 1
     assert int(np.abs(alone[0].astype(int) - together[7]).max()) <= 1
     assert np.abs(together[0].astype(int) - together[1]).max() > 5
+
+
+def test_a_prior_draws_with_the_guidance_that_is_asked_for(pipeline: TamisPipeline) -> None:
+    text = torch.from_numpy(Words().texts(["a ring", "a star"]).astype(np.float32))
+    start = noise([1, 3], (1, 1, DIMENSIONS)).reshape(2, DIMENSIONS)
+    said = pipeline.prior_tokens(text)
+    none = pipeline.prior_tokens(text, torch.zeros(2, dtype=torch.bool))
+    told, untold = (
+        pipeline.prior(
+            start, timestep=torch.full((2,), 999.0), proj_embedding=one[:, 0], encoder_hidden_states=one[:, 1:]
+        ).predicted_image_embedding
+        for one in (said, none)
+    )
+    for guidance in (0.0, 1.0, 4.0):
+        clean = untold + guidance * (told - untold)
+        expected = torch.nn.functional.normalize(clean * pipeline.prior.clip_std + pipeline.prior.clip_mean, dim=-1)
+        made = pipeline.imagine(text, [0, 1], 1, guidance)
+        assert torch.allclose(made, expected, atol=1e-4), guidance
+    assert not torch.allclose(told, untold, atol=1e-2)
+    with pytest.raises(ValueError, match="guidance is nan"):
+        pipeline.imagine(text, [0, 1], 5, float("nan"))
 
 
 def test_variations_ways_and_differences_begin_at_the_picture(pipeline: TamisPipeline, tmp_path: Path) -> None:

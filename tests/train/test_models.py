@@ -1,5 +1,6 @@
 """Every model that a configuration can ask for trains, is kept in folders that diffusers reads, and comes back to the bit."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,18 +10,23 @@ import torch
 from diffusers import PixArtTransformer2DModel, PriorTransformer, UNet2DConditionModel
 from PIL import Image
 
-from pipeline.errors import ConfigError, InputError
+from pipeline.errors import ConfigError, InputError, InvariantError
+from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from tests.train import tiny_pipeline, tiny_run
-from train import checkpoint, models
+from train import checkpoint, manifest, models
+from train.buckets import Bucket
 from train.cost import cost
+from train.data import Batches
 from train.draws import Draws
 from train.export import assemble
 from train.exported.tokens import EmbeddingTokens
 from train.latents import Latents
+from train.order import Order
 from train.run import Run
 from train.settings import settle
-from train.tasks import decoder_task, disturbed
+from train.start import train
+from train.tasks import decoder_task, disturbed, prior_task
 
 SHORT: dict[str, dict[str, Any]] = {"optim": {"steps": 2}, "run": {"checkpoint_steps": 2, "sample_steps": 2}}
 
@@ -53,6 +59,11 @@ def test_a_decoder_in_latents_trains_and_draws(pictures: Store, tmp_path: Path) 
     model = models.load(run.folder / checkpoint.name(2) / "model")
     assert isinstance(model, models.Decoder)
     assert (model.net.config.in_channels, model.net.config.sample_size) == (4, 8)  # type: ignore[union-attr]
+    config = json.loads((tmp_path / "vae" / "config.json").read_text())
+    (tmp_path / "vae" / "config.json").write_text(json.dumps({**config, "scaling_factor": 0.5}))
+    with pytest.raises(InvariantError, match=r"vae: not the model that .* was begun with"):
+        train(run, quiet=True)
+    (tmp_path / "vae" / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="not an AutoencoderKL"):
         tiny_run.trained(
             pictures, tmp_path / "no", decoder={"vae": str(run.folder / checkpoint.name(2) / "model" / "transformer")}
@@ -86,6 +97,27 @@ def test_a_prior_is_kept_whole(tmp_path: Path) -> None:
     assert torch.equal(PriorTransformer.from_pretrained(tmp_path / "prior").clip_mean, prior.net.clip_mean)
     with pytest.raises(InputError, match="no model here"):
         models.load(tmp_path / "prior")
+
+
+def test_a_prior_learns_without_its_text_as_often_as_asked_but_never_when_it_is_measured(pictures: Store) -> None:
+    config = tiny_run.config("prior", objective={"drop_frac": 0.4}, optim={"batch": 64})
+    task = prior_task(config, 8, torch.device("cpu"))
+    heard: list[torch.Tensor] = []
+
+    def module(noisy: torch.Tensor, time: torch.Tensor, text: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        heard.append(said)
+        found: torch.Tensor = task.module(noisy, time, text, said)
+        return found
+
+    rows = manifest.make(pictures, require_latest(pictures), (Bucket(16, 16),))
+    batch = Batches(pictures, rows, Order(rows.shards, 0, 64), pictures=False)[0]
+    for step in range(10):
+        draws = Draws(0, (batch.slot + 64 * step).tolist())
+        task.losses(module, batch, draws)  # type: ignore[arg-type]
+        task.losses(module, batch, draws, plain=True)  # type: ignore[arg-type]
+    dropped = 1 - torch.cat(heard[::2]).float().mean().item()
+    assert dropped == pytest.approx(0.4, abs=0.08)  # four deviations of 640 draws
+    assert all(one.all() for one in heard[1::2])
 
 
 def test_without_a_condition_a_model_hears_nothing_of_the_embedding() -> None:

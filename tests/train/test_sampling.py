@@ -113,6 +113,25 @@ def test_img2img_stays_nearer_to_its_start_the_weaker_it_is(solver: str) -> None
     assert away[2] == pytest.approx(0.8, abs=0.05)
 
 
+@pytest.mark.parametrize(("objective", "solver"), [(o, s) for o, names in SOLVERS.items() for s in names])
+def test_img2img_begins_with_its_start_under_the_noise_of_its_time(objective: Objective, solver: str) -> None:
+    told, picture, seen = conditions([MEAN]), torch.full((1, *SHAPE), -0.5), []
+
+    def denoise(x: torch.Tensor, time: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        seen.append((x, time))
+        return gaussian(objective)(x, time, said)
+
+    sample(denoise, objective, told, told, [5], SHAPE, Sampling(solver, 20, 1.0, 0.5), Start(picture))
+    x, time = seen[0]
+    assert 300 < time.item() < 700
+    if objective == "flow":
+        signal, sigma = 1 - time.item() / 1000, time.item() / 1000
+    else:
+        kept = scheduler(objective, solver).alphas_cumprod[int(time.item())].item()
+        signal, sigma = kept**0.5, (1 - kept) ** 0.5
+    assert torch.allclose(x, signal * picture + sigma * noise([5], SHAPE), atol=1e-3)
+
+
 @pytest.mark.parametrize("solver", SOLVERS["flow"])
 def test_inpainting_leaves_what_is_kept_exactly_and_makes_the_rest(solver: str) -> None:
     told, picture = conditions([MEAN]), torch.full((1, *SHAPE), -0.5)
