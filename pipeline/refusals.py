@@ -195,7 +195,6 @@ def looks_removed(store: Store) -> Callable[[NDArray[np.uint8]], bool] | None:
         lists = Suppression.of_looks(Registry.open(store), Path(folder))
         if not lists.has("pdq", "phash64"):
             return None
-        lists.perceptual([bytes(32)], [100], [bytes(8)], 0)  # reads the files into memory
 
     def looks(rgb: NDArray[np.uint8]) -> bool:
         long = max(rgb.shape[:2])

@@ -48,8 +48,10 @@ class Suppression:
 
     @classmethod
     def of_looks(cls, registry: Registry, folder: Path) -> "Suppression":
-        """Make lists of the perceptual hashes alone, in a folder that lives until they were asked once."""
-        return cls(folder, write_looks(registry, folder))
+        """Make lists of the perceptual hashes alone and read them into memory; the folder may go then."""
+        made = cls(folder, write_looks(registry, folder))
+        _ = made._near
+        return made
 
     @classmethod
     def of_value(cls, kind: str, value: str | Mapping[str, str], folder: Path) -> "Suppression":

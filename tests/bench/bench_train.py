@@ -6,7 +6,7 @@ The preset `tiny` (32 px, batches of 16; listening to the picture alone, as the 
 process for the loader, ours and theirs; from
 2,048 JPEGs of 64×64 with 512-d vectors. Ours does at each step all that a run does (exact batches and noise by slot, hidden samples
 watched, clipping, average, ledger, metrics), but checkpoints and validation come after the measured steps. It is measured as it is by
-default, compiled since the preset trains long (the minute of compiling is in the steps that warm up, and costs 15,000 steps 5 %), and
+default, compiled since the preset trains long (the minute of compiling is in the steps that warm up), and
 plain. All take turns. Needs accelerate and a C++ compiler.
 """
 

@@ -1,6 +1,9 @@
 """Compiled or plain: decided when a run begins, kept when it goes on, and the same to the bit after a kill."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,13 +62,11 @@ def test_a_compiled_run_goes_on_plain_where_nothing_compiles(capsys: pytest.Capt
     assert "(no g++): this run was compiled and goes on without" in capsys.readouterr().err
 
 
-def test_a_missing_compiler_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", lambda *_, **__: _raise)
-    assert compiling.trouble() == Trouble("g++: not found")
-
-
-def _raise(*_: object) -> None:
-    raise RuntimeError("\n g++: not found\n  long story")
+def test_a_missing_compiler_is_found_out(tmp_path: Path) -> None:
+    asks = "from train import compiling; print(compiling.trouble())"
+    environment = {**os.environ, "CXX": "/bin/false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, env=environment, check=True)
+    assert "No working C++ compiler" in done.stdout.splitlines()[-1]
 
 
 def test_what_was_decided_stays_when_a_run_goes_on(decoder_run: Run) -> None:

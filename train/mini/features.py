@@ -42,9 +42,8 @@ def see(trunk: nn.Module, look: Look, pictures: Iterable[U8], folder: Path, say:
         if path.exists():
             continue
         shown = np.stack([view for at, rgb in enumerate(block, number * BLOCK) for view in views(rgb, look, at)])
-        pixels = torch.from_numpy(shown).permute(
-            0, 3, 1, 2
-        )  # channels last, and stays so: 1.7 times as fast, 3.8 with bfloat16
+        # channels last, and stays so: 1.7 times as fast, 3.8 with bfloat16
+        pixels = torch.from_numpy(shown).permute(0, 3, 1, 2)
         with torch.autocast("cpu", torch.bfloat16, enabled=half("auto", torch.device("cpu"))):
             found = [trunk(look.standard(pixels[at : at + 64])).half() for at in range(0, len(pixels), 64)]
         with (path.with_suffix(".draft")).open("wb") as handle:
