@@ -36,12 +36,15 @@ def main() -> None:
     told = [json.loads(line) for line in (folder / "pictures.jsonl").read_text().split("\n")]
     told = [one for one in told if one["held_out"]]
     files = [folder / "pictures" / f"{one['number']:05d}.png" for one in told]
-    captions = [one["captions"][0] for one in told]
+    texts = {"titles": [one["captions"][0] for one in told], "all said": [", ".join(one["captions"]) for one in told]}
     models = {"made by the recipe": ModelSpec(f"local-dir:{folder / 'open_clip'}"), "bundled": ModelSpec(MINI)}
-    found = {name: measured(spec, files, captions) for name, spec in models.items()}
-    print(f"| {len(files)} pictures, held out by title | {' | '.join(found)} |\n|---|{'---|' * len(found)}")
-    for name in found["bundled"]:
-        print(f"| {name} | {' | '.join(f'{one[name]:.3f}' for one in found.values())} |")
+    for what, captions in texts.items():
+        found = {name: measured(spec, files, captions) for name, spec in models.items()}
+        print(
+            f"\n| {len(files)} pictures, held out by title; {what} | {' | '.join(found)} |\n|---|{'---|' * len(found)}"
+        )
+        for name in found["bundled"]:
+            print(f"| {name} | {' | '.join(f'{one[name]:.3f}' for one in found.values())} |")
 
 
 if __name__ == "__main__":

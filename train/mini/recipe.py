@@ -53,8 +53,11 @@ class Recipe:
     share_frac: float
     say: Say
 
-    def cook(self) -> dict[str, float]:
-        """Do what is not done yet, and return what was measured of the model in `open_clip/`."""
+    def cook(self) -> dict[str, dict[str, float]]:
+        """Do what is not done yet, and return what was measured of the model in `open_clip/`.
+
+        On the clip art held out: with their titles as texts, and with all that is said of each (title, description, keywords).
+        """
         self.packages.check()
         if find_spec("resvg_py") is None:
             raise InputError(
@@ -65,7 +68,7 @@ class Recipe:
         self._once("taught.json", self._teach)
         self._once("seen.json", self._see)
         self._once("figures.json", self._bring_together)
-        found: dict[str, float] = json.loads((self.folder / "figures.json").read_text())
+        found: dict[str, dict[str, float]] = json.loads((self.folder / "figures.json").read_text())
         return found
 
     def _once(self, name: str, make: Any) -> None:
@@ -180,10 +183,13 @@ class Recipe:
         heads.learn(both, pairs, self._steps(heads.STEPS), self.say)
         self._write(model, trunk, both)
         rows = np.flatnonzero(test)
-        captions = [self.told[row].captions[0] for row in rows]
-        with torch.no_grad():
-            image, text = both(torch.from_numpy(seen[rows, 0].astype(np.float32)), _encoded(model.text, captions))
-        found = measure.figures(image.numpy(), text.numpy(), captions)
+        held = [self.told[row].captions for row in rows]
+        views = torch.from_numpy(seen[rows, 0].astype(np.float32))
+        found = {}
+        for name, texts in (("titles", [one[0] for one in held]), ("all_said", [", ".join(one) for one in held])):
+            with torch.no_grad():
+                image, text = both(views, _encoded(model.text, texts))
+            found[name] = measure.figures(image.numpy(), text.numpy(), texts)
         self.say(json.dumps(found, indent=1))
         return json.dumps(found, indent=1)
 
