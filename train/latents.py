@@ -24,8 +24,11 @@ def scale(folder: Path) -> int:
 
 
 def channels(folder: Path) -> int:
-    """Return the channels of the latents of a diffusers autoencoder."""
-    return int(_config(folder).get("latent_channels", 0))
+    """Return the channels of an AutoencoderKL's latents; InputError when the folder holds none."""
+    config = _config(folder)
+    if config.get("_class_name") != "AutoencoderKL":
+        raise InputError(f"{folder}: not an AutoencoderKL; --vae names the `vae` folder of a diffusers pipeline")
+    return int(config.get("latent_channels", 4))
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,7 @@ class Latents:
         """Load an AutoencoderKL; InputError when the folder holds none."""
         from diffusers import AutoencoderKL
 
-        if _config(Path(folder)).get("_class_name") != "AutoencoderKL":
-            raise InputError(f"{folder}: not an AutoencoderKL; --vae names the `vae` folder of a diffusers pipeline")
+        channels(Path(folder))
         return cls(AutoencoderKL.from_pretrained(folder).to(device).eval().requires_grad_(False))
 
     @property

@@ -3,6 +3,7 @@
 Each is a diffusers module with the tokens it attends to, kept as folders that stock diffusers classes load.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def _unet(config: DecoderConfig, channels: int, cells: int, width: int) -> UNet2
     attends = [False, *[True] * (levels - 1)] if levels > 1 else [True]
     return UNet2DConditionModel(
         sample_size=cells, in_channels=channels, out_channels=channels, layers_per_block=config.layers,
-        block_out_channels=tuple(config.channels), norm_num_groups=min(32, *config.channels),
+        block_out_channels=tuple(config.channels), norm_num_groups=math.gcd(32, *config.channels),
         down_block_types=tuple("CrossAttnDownBlock2D" if one else "DownBlock2D" for one in attends),
         up_block_types=tuple("CrossAttnUpBlock2D" if one else "UpBlock2D" for one in reversed(attends)),
         cross_attention_dim=width, attention_head_dim=tuple(max(1, one // config.head_width) for one in config.channels),

@@ -34,7 +34,7 @@ SHORT: dict[str, dict[str, Any]] = {"optim": {"steps": 2}, "run": {"checkpoint_s
 @pytest.mark.parametrize(
     "sections",
     [
-        {"decoder": {"architecture": "unet", "channels": [8, 16], "head_width": 4}},
+        {"decoder": {"architecture": "unet", "channels": [8, 12], "head_width": 4}},
         {"decoder": {"condition": "both"}, "objective": {"predict": "v"}},
         {"decoder": {"condition": "text"}, "objective": {"predict": "eps"}, "run": {"precision": "bfloat16"}},
         {"data": {"max_aspect": 2.0}, "run": {"recompute": True}},

@@ -16,10 +16,10 @@ from torch import nn
 
 BATCH: Final = 1_024
 STEPS: Final = 900
-CLASSES_FRAC: Final = 0.4
+CLASSES_FRAC: Final = 0.2
 SEEN_PROB: Final = 0.6
 LR: Final = 1e-3
-DROP_PROB: Final = 0.1
+DROP_PROB: Final = 0.3
 
 
 @dataclass(frozen=True)
