@@ -243,12 +243,8 @@ class _Rules:
         raise trouble or OSError(f"{host} has no address")
 
 
-@contextmanager
-def _ruled_urllib(rules: _Rules) -> Iterator[None]:
-    """Give urllib an opener of http and https alone, without proxies, that obeys the rules; then the usual one again.
-
-    A second caller waits until the first one is done.
-    """
+def _transport(rules: _Rules) -> urllib.request.BaseHandler:
+    """Return a handler of http and https that dials, reads and waits as the rules say."""
 
     class Response(http.client.HTTPResponse):
         def read(self, amt: int | None = None) -> bytes:
@@ -289,6 +285,12 @@ def _ruled_urllib(rules: _Rules) -> Iterator[None]:
 
         http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 
+    return Opener()
+
+
+def _judges(rules: _Rules) -> list[urllib.request.BaseHandler]:
+    """Return handlers that ask the rules about redirects and responses."""
+
     class Judge(urllib.request.HTTPErrorProcessor):
         handler_order = 100  # before redirects are followed
 
@@ -317,8 +319,17 @@ def _ruled_urllib(rules: _Rules) -> Iterator[None]:
                 raise _Marked(trouble) from trouble
             return super().redirect_request(*arguments)
 
+    return [Redirects(), Judge()]
+
+
+@contextmanager
+def _ruled_urllib(rules: _Rules) -> Iterator[None]:
+    """Give urllib an opener of http and https alone, without proxies, that obeys the rules; then the usual one again.
+
+    A second caller waits until the first one is done.
+    """
     opener = urllib.request.OpenerDirector()
-    for handler in (Opener(), Redirects(), Judge(), urllib.request.HTTPErrorProcessor()):
+    for handler in (_transport(rules), *_judges(rules), urllib.request.HTTPErrorProcessor()):
         opener.add_handler(handler)
     opener.add_handler(urllib.request.HTTPDefaultErrorHandler())
     opener.add_handler(urllib.request.UnknownHandler())
