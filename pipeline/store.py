@@ -26,8 +26,8 @@ except ImportError:  # without the extra `s3`
 
 
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turn an operating-system error into one that says what to do."""
+def explained(doing: str, then: str = "run the same command again, finished parts are kept") -> Iterator[None]:
+    """Turn an operating-system error into one that says what to do, and what `then`."""
     try:
         yield
     except (FileNotFoundError, FileExistsError):
@@ -41,7 +41,7 @@ def explained(doing: str) -> Iterator[None]:
             errno.EACCES: "permission denied: check the folder's owner and mode",
             errno.EROFS: "the file system is read-only",
         }.get(error.errno or 0, str(error))
-        raise StorageError(f"{doing}: {advice}; then run the same command again, finished parts are kept") from error
+        raise StorageError(f"{doing}: {advice}; then {then}") from error
 
 
 def _make_dirs(folder: Path) -> None:

@@ -54,29 +54,33 @@ def name(step: int) -> str:
 def commit(run: Path, cursor: Cursor, fill: Callable[[Path], None]) -> Path:
     """Write a checkpoint with `fill` and publish it at once; one of that step which is there already stays."""
     final = run / name(cursor.step)
-    with explained(f"writing {final}"):
-        if (final / _CURSOR).is_file():
-            return final
-        draft = final.parent / f"{_DRAFT}{uuid.uuid4().hex[:8]}"
-        try:
-            draft.mkdir(parents=True)
-            fill(draft)
-            cursor = replace(cursor, files={str(one.relative_to(draft)): sha256_file(one) for one in _files(draft)})
-            (draft / _CURSOR).write_text(json.dumps(asdict(cursor), sort_keys=True, indent=1))
-            sync(draft)
-            draft.rename(final)
-        except BaseException:  # of a full disk above all: half a checkpoint must not keep the room
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-        _sync_one(final.parent)
+    if (final / _CURSOR).is_file():
+        return final
+
+    def whole(draft: Path) -> None:
+        draft.mkdir(parents=True)
+        fill(draft)
+        files = {str(one.relative_to(draft)): sha256_file(one) for one in _files(draft)}
+        (draft / _CURSOR).write_text(json.dumps(asdict(replace(cursor, files=files)), sort_keys=True, indent=1))
+
+    go_on = "`tamis train … --resume` goes on from the checkpoint before"
+    publish(final, final.parent / f"{_DRAFT}{uuid.uuid4().hex[:8]}", whole, go_on)
     return final
 
 
-def sync(folder: Path) -> None:
-    """Bring a folder and all that is in it to the disk."""
-    for path in folder.rglob("*"):
-        _sync_one(path)
-    _sync_one(folder)
+def publish(final: Path, draft: Path, fill: Callable[[Path], object], then: str = "run the same command again") -> None:
+    """Let `fill` make a folder as a draft, and show it at once when it is whole and on the disk; nothing stays of one that failed."""
+    with explained(f"writing {final}", then):
+        try:
+            fill(draft)
+            for path in draft.rglob("*"):
+                _sync_one(path)
+            _sync_one(draft)
+            draft.rename(final)  # in place of an empty folder, where there is one
+        except BaseException:  # a full disk above all: half a folder must not keep the room
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        _sync_one(final.parent)
 
 
 def _sync_one(path: Path) -> None:
@@ -123,9 +127,7 @@ def _files(folder: Path) -> list[Path]:
 def copy(run: Path, step: int, other: Path) -> None:
     """Give another run the checkpoint of a step."""
     draft = other / FOLDER / f"{_DRAFT}{uuid.uuid4().hex[:8]}"
-    shutil.copytree(run / name(step), draft)
-    sync(draft)
-    draft.rename(other / name(step))
+    publish(other / name(step), draft, lambda draft: shutil.copytree(run / name(step), draft))
 
 
 def sweep(run: Path) -> None:

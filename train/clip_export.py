@@ -29,14 +29,13 @@ def export_clip(run: Path, out: Path, step: int | None = None) -> None:
         raise InputError(f"{out}: is not empty; name a new folder")
     checkpoint.sound(found.folder / checkpoint.name(at), "ema/")
     facts = clip_facts(found, at)
-    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft")
-    shutil.copytree(found.folder / checkpoint.name(at) / "ema", draft)
-    (draft / "tamis.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
-    (draft / "README.md").write_text(card(facts, out.name, own_words=(draft / WORDS).is_file()))
-    checkpoint.sync(draft)
-    if out.exists():
-        out.rmdir()
-    draft.rename(out)
+
+    def fill(draft: Path) -> None:
+        shutil.copytree(found.folder / checkpoint.name(at) / "ema", draft)
+        (draft / "tamis.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        (draft / "README.md").write_text(card(facts, out.name, own_words=(draft / WORDS).is_file()))
+
+    checkpoint.publish(out, out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft"), fill)
 
 
 def clip_facts(run: Run, step: int) -> dict[str, Any]:

@@ -46,15 +46,7 @@ def export(
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; name a new folder")
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft")
-    try:
-        _write(draft, pipeline, facts, card, clip)
-        checkpoint.sync(draft)
-        if out.exists():
-            out.rmdir()
-        draft.rename(out)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    checkpoint.publish(out, draft, lambda draft: _write(draft, pipeline, facts, card, clip))
 
 
 def public(facts: Mapping[str, Any]) -> dict[str, Any]:

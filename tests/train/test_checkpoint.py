@@ -88,7 +88,7 @@ def test_a_full_disk_is_explained_and_leaves_the_checkpoints_as_they_were(tmp_pa
         fill(folder)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(StorageError, match="free some room"):
+    with pytest.raises(StorageError, match=r"free some room; then `tamis train … --resume` goes on"):
         checkpoint.commit(tmp_path, cursor(2), full)
     assert checkpoint.steps(tmp_path) == [1]
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["000000001"]

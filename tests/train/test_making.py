@@ -211,6 +211,10 @@ def test_an_exported_folder_draws_the_same_where_only_diffusers_is(pipeline: Tam
     assert index["transformer"] == ["diffusers", "PixArtTransformer2DModel"]
     with pytest.raises(InputError, match="not empty"):
         export(pipeline, FACTS, tmp_path / "out", card="")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError):
+        export(pipeline, FACTS, tmp_path / "other", card="", clip=tmp_path / "none")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_card_says_what_is_known_and_that_the_rest_was_not_measured(tmp_path: Path) -> None:
