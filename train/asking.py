@@ -1,7 +1,8 @@
 """What pictures are asked for: prompts, files of prompts, pictures to vary, ways between two, and text differences."""
 
 import json
-import unicodedata
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from train.exported.sampling import slerp, text_difference
 
 Told = dict[str, Any]
 _MOST_CHARS: Final = 10_000
+_UNWRITABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What XML 1.0 does not allow (section 2.2), and the control characters that it only discourages."""
 
 
 class Encoder(Protocol):
@@ -49,6 +52,10 @@ def prompts(encoder: Encoder, lines: Sequence[Told], seed: int, count: int) -> I
         vectors = torch.from_numpy(encoder.texts([line["prompt"] for line in block]).astype(np.float32))
         for at, (line, vector) in enumerate(zip(block, vectors, strict=True), start):
             first = int(line.get("seed", seed + at * count))
+            if first + count > 2**63:
+                raise InputError(
+                    f"prompt {line['prompt']!r}: {count} pictures from seed {first} on pass 2⁶³ - 1, the last seed"
+                )
             for more in range(count):
                 yield Ask(first + more, {"prompt": line["prompt"]}, text=vector)
 
@@ -70,7 +77,7 @@ def _line(file: Path, number: int, line: str) -> Told:
         return {"prompt": line}
     try:
         told = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}, line {number}: not JSON ({error})") from error
     seed = told.get("seed", 0)
     sound = isinstance(told.get("prompt"), str) and type(seed) is int and 0 <= seed < 2**63
@@ -82,34 +89,34 @@ def _line(file: Path, number: int, line: str) -> Told:
 
 
 def _writable(prompt: str) -> None:
-    """Refuse a prompt that is a book, or that no picture's metadata can hold: control characters and halves of surrogate pairs.
-
-    XML 1.0, section 2.2.
-    """
+    """Refuse a prompt that is a book, or that no picture's metadata can hold (XML 1.0, section 2.2)."""
     if len(prompt) > _MOST_CHARS:
         raise InputError(
             f"prompt {prompt[:40]!r}…: {len(prompt):,} characters, of which a CLIP reads some hundred; {_MOST_CHARS:,} at most"
         )
-    bad = next(
-        (letter for letter in prompt if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\t\n\r"), None
-    )
+    bad = _UNWRITABLE.search(prompt)
     if bad is not None:
         raise InputError(
-            f"prompt {prompt!r}: U+{ord(bad):04X} is no character that a picture's metadata can hold; leave it out"
+            f"prompt {prompt!r}: U+{ord(bad[0]):04X} is no character that a picture's metadata can hold; leave it out"
         )
+
+
+def shown_name(picture: Path) -> str:
+    """Return a file's name as metadata can hold it: what is no Unicode, or no character of XML, becomes U+FFFD."""
+    return _UNWRITABLE.sub("\ufffd", os.fsencode(picture.name).decode("utf-8", "replace"))
 
 
 def variations(encoder: Encoder, picture: Path, seed: int, count: int) -> list[Ask]:
     """Return pictures that say the same as a picture, each drawn anew (Ramesh et al. 2022, section 3.1)."""
     vector = _vector(encoder, picture)
-    return [Ask(seed + at, {"image": picture.name}, image=vector) for at in range(count)]
+    return [Ask(seed + at, {"image": shown_name(picture)}, image=vector) for at in range(count)]
 
 
 def between(encoder: Encoder, one: Path, two: Path, seed: int, count: int) -> list[Ask]:
     """Return the way from one picture to another, one noise throughout (section 3.2)."""
     first, last = _vector(encoder, one), _vector(encoder, two)
     shares = [at / max(1, count - 1) for at in range(count)]
-    told = {"image": one.name, "between": two.name}
+    told = {"image": shown_name(one), "between": shown_name(two)}
     return [Ask(seed, {**told, "share": round(share, 4)}, image=slerp(first, last, share)) for share in shares]
 
 
@@ -117,11 +124,13 @@ def differences(
     encoder: Encoder, picture: Path, towards: str, away: str, seed: int, count: int, most: float
 ) -> list[Ask]:
     """Return a picture turned more and more towards what one text says beyond another, up to `most` of the way (section 3.3)."""
+    for text in (towards, away):
+        _writable(text)
     if not 0 < most <= 1:
         raise InputError(f"--strength is {most}; give how far the picture is turned, above 0, at most 1")
     vector = _vector(encoder, picture)
     texts = torch.from_numpy(encoder.texts([towards, away]).astype(np.float32))
-    told = {"image": picture.name, "towards": towards, "away": away}
+    told = {"image": shown_name(picture), "towards": towards, "away": away}
     shares = [most * at / max(1, count - 1) for at in range(count)]
     turned = [text_difference(vector, texts[0], texts[1], share) for share in shares]
     return [Ask(seed, {**told, "share": round(s, 4)}, image=v) for s, v in zip(shares, turned, strict=True)]

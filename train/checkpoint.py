@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import FormatError, InputError
@@ -46,6 +50,9 @@ class Cursor:
     """SHA-256 of the checkpoint's other files, by their path in it."""
 
 
+_CURSORS: Final = TypeAdapter(Cursor)
+
+
 def name(step: int) -> str:
     """Return the name of a checkpoint's folder."""
     return f"{FOLDER}/{step:09d}"
@@ -72,7 +79,8 @@ def publish(final: Path, draft: Path, fill: Callable[[Path], object], then: str 
     """Let `fill` make a folder as a draft, and show it at once when it is whole and on the disk; nothing stays of one that failed."""
     with explained(f"writing {final}", then):
         try:
-            fill(draft)
+            with _as_os_error():
+                fill(draft)
             for path in draft.rglob("*"):
                 _sync_one(path)
             _sync_one(draft)
@@ -81,6 +89,18 @@ def publish(final: Path, draft: Path, fill: Callable[[Path], object], then: str 
             shutil.rmtree(draft, ignore_errors=True)
             raise
         _sync_one(final.parent)
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Let safetensors speak of a full disk as everybody does."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"\(os error ([0-9]+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error)) from error
 
 
 def _sync_one(path: Path) -> None:
@@ -94,13 +114,13 @@ def _sync_one(path: Path) -> None:
 def steps(run: Path) -> list[int]:
     """Return the steps of a run's checkpoints, rising."""
     found = (run / FOLDER).glob(f"*/{_CURSOR}")
-    return sorted(int(path.parent.name) for path in found if path.parent.name.isdigit())
+    return sorted(int(path.parent.name) for path in found if re.fullmatch("[0-9]{9,}", path.parent.name))
 
 
 def read(folder: Path) -> Cursor:
     """Read a checkpoint's cursor; InputError when the folder is none."""
     try:
-        return Cursor(**json.loads((folder / _CURSOR).read_text()))
+        return _CURSORS.validate_json((folder / _CURSOR).read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder}: no checkpoint here ({_CURSOR} is missing)") from error
     except (ValueError, TypeError) as error:

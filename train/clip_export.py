@@ -25,6 +25,7 @@ def export_clip(run: Path, out: Path, step: int | None = None) -> None:
     at = checkpoint.last(found.folder) if step is None else step
     if at is None:
         raise InputError(f"{run}: no checkpoint yet; wait for the first, or `tamis train clip … --resume`")
+    out = out.resolve()
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; name a new folder")
     checkpoint.sound(found.folder / checkpoint.name(at), "ema/")

@@ -91,7 +91,7 @@ def run_kind(
     """Begin a run of a kind, or go on with it, and print its folder; exit code 130 when somebody asked to stop."""
     from pipeline.errors import InputError
     from pipeline.store import Store
-    from train import start
+    from train import checkpoint, start
     from train.run import open_run, resumed
 
     store = Store.open_url(dataset)
@@ -104,7 +104,15 @@ def run_kind(
             raise InputError(
                 f"{out} trains a {run.facts.kind}; `tamis train {run.facts.kind} … --resume` goes on with it"
             )
-        finished = start.train(resumed(run, _again(run.config, kind, preset, file, given), store), quiet=quiet)
+        if base is not None and base != run.facts.base:
+            raise InputError(f"{out} began from {run.facts.base}, not from {base}; leave --from out to go on")
+        run = resumed(run, _again(run.config, kind, preset, file, given), store)
+        if (checkpoint.last(run.folder) or 0) > run.config.optim.steps:
+            raise InputError(
+                f"{out} has done {checkpoint.last(run.folder):,} steps already, more than {run.config.optim.steps:,}; give more --steps, "
+                "or draw from an earlier checkpoint (--step)"
+            )
+        finished = start.train(run, quiet=quiet)
     if not finished:
         raise typer.Exit(130)
     if os.environ.get("RANK", "0") == "0":  # torchrun's other processes have nothing to say
@@ -147,6 +155,7 @@ def after_erasure(
     from train.run import branch, held, keep, open_run, resumed
 
     old = open_run(run)
+    run = old.folder  # `.` has no name for the new run
     found = tainted(old)
     if found is None:
         print(f"no checkpoint of {run} saw anything that is hidden or erased; there is nothing to do")

@@ -29,7 +29,7 @@ def mount(app: typer.Typer) -> None:
         guidance: Annotated[float | None, typer.Option(help="Weight of the condition; as `tamis sample`")] = None,
         solver: Annotated[str | None, typer.Option(help="As `tamis sample` when absent")] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of the first picture")] = 0,
-        step: Annotated[int | None, typer.Option(help="Checkpoint; the newest when absent")] = None,
+        step: Annotated[int | None, typer.Option(min=0, help="Checkpoint; the newest when absent")] = None,
         curve: Annotated[
             bool, typer.Option("--curve", help="Measure every kept checkpoint too: quality-curve.json and .svg")
         ] = False,

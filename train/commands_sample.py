@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -21,7 +21,7 @@ NeighboursOf = Callable[[str], tuple["Neighbours", "Removed | None"]]
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A decoder's run, or a folder of `tamis export`")]
 PriorFolder = Annotated[Path | None, typer.Option("--prior", help="A prior's run; prompts need one")]
-Step = Annotated[int | None, typer.Option(help="Checkpoint; the newest when absent")]
+Step = Annotated[int | None, typer.Option(min=0, help="Checkpoint; the newest when absent")]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option(
@@ -130,9 +130,15 @@ def _must_be_new(out: Path) -> None:
     from pipeline.errors import InputError
 
     if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty, and pictures are not written over others; name a new folder (--out)")
+        raise _taken(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a new folder (--out)")
+
+
+def _taken(out: Path) -> Exception:
+    from pipeline.errors import InputError
+
+    return InputError(f"{out}: is not empty, and pictures are not written over others; name a new folder (--out)")
 
 
 def _public(facts: dict[str, Any]) -> dict[str, Any]:
@@ -155,8 +161,7 @@ def _write_all(making: Any, made: "Iterator[Made]", out: Path, form: str, signin
     shown: list[Made] = []
     copies: list[tuple[str, Made]] = []
     number, first = 0, next(made)  # what is wrong with the question is told before there is a folder
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "samples.jsonl").open("w", encoding="utf-8") as lines:
+    with _begun(out) as lines:
         for number, one in enumerate(chain([first], made), 1):
             path = making.write(one, out, number - 1, form, signing)
             lines.write(making.line(one, path) + "\n")
@@ -178,6 +183,15 @@ def _write_all(making: Any, made: "Iterator[Made]", out: Path, form: str, signin
             print(f"COPY  {name} agrees with {near.uid} in {near.agreement:.0%} of its blocks")
         if one.found.removed:
             print(f"COPY  {name} looks like a picture that was removed, or that a list names (by its perceptual hash)")
+
+
+def _begun(out: Path) -> TextIO:
+    """Make the folder and begin its samples.jsonl; InputError where somebody else did so meanwhile."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        return (out / "samples.jsonl").open("x", encoding="utf-8")
+    except FileExistsError:
+        raise _taken(out) from None
 
 
 def _mount_export(app: typer.Typer) -> None:

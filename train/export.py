@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.clip_spec import ModelSpec, file_sha256
-from pipeline.errors import InputError
+from pipeline.errors import FormatError, InputError
+from pipeline.stage import sha256_file
 from train import checkpoint, exported
 from train.exported.pipeline import TamisPipeline
 from train.models import Decoder, Prior
@@ -32,7 +33,7 @@ def assemble(decoder: Decoder, prior: Prior | None, facts: Mapping[str, Any], va
     objective = facts["objective"]
     return TamisPipeline(
         transformer=decoder.net, scheduler=scheduler(objective, "euler" if objective == "flow" else "ddim"), **tokens,
-        vae=None if vae is None else diffusers.AutoencoderKL.from_pretrained(vae),
+        vae=None if vae is None else diffusers.AutoencoderKL.from_pretrained(vae, local_files_only=True),
         prior=None if prior is None else prior.net, prior_tokens=None if prior is None else prior.text,
         objective=objective, clip_model=clip.get("model"), clip_pretrained=clip.get("pretrained"),
         clip_sha256=clip.get("weights_sha256"),
@@ -43,6 +44,7 @@ def export(
     pipeline: TamisPipeline, facts: Mapping[str, Any], out: Path, *, card: str, clip: Path | None = None
 ) -> None:
     """Write the folder; `clip` is a local open_clip folder to take along for prompts. InputError when `out` holds something."""
+    out = out.resolve()  # a name for the draft beside it
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; name a new folder")
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft")
@@ -85,10 +87,34 @@ def _write(draft: Path, pipeline: TamisPipeline, facts: Mapping[str, Any], card:
     (draft / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     for name in ("pipeline.py", "sampling.py"):
         shutil.copyfile(_CODE / name, draft / name)
-    (draft / "tamis.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
-    (draft / "README.md").write_text(card)
     if clip is not None:
         shutil.copytree(clip, draft / "clip", ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    files = {
+        path.relative_to(draft).as_posix(): sha256_file(path) for path in sorted(draft.rglob("*")) if path.is_file()
+    }
+    (draft / "README.md").write_text(card)  # who publishes it may add to it
+    (draft / "tamis.json").write_text(json.dumps({**facts, "files": files}, indent=1, sort_keys=True) + "\n")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return the facts of an exported folder; InputError where it is none, FormatError where a file is not as it was exported."""
+    try:
+        facts = json.loads((folder / "tamis.json").read_text(), parse_constant=_no_number)
+        files, _, _ = facts["files"].items(), facts["clip"].items(), facts["run"]
+    except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{folder}: not a folder of `tamis export` (tamis.json: {error!r})") from error
+    for name, digest in files:
+        path = folder / name
+        if not path.is_file() or sha256_file(path) != digest:
+            raise FormatError(
+                f"{path}: {'damaged' if path.is_file() else 'gone'} since it was exported; copy the folder anew, or export the run again"
+            )
+    found: dict[str, Any] = facts
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def clip_folder(spec: ModelSpec | None, clip: Mapping[str, Any]) -> Path:

@@ -43,7 +43,7 @@ class Latents:
         from diffusers import AutoencoderKL
 
         channels(Path(folder))
-        return cls(AutoencoderKL.from_pretrained(folder).to(device).eval().requires_grad_(False))
+        return cls(AutoencoderKL.from_pretrained(folder, local_files_only=True).to(device).eval().requires_grad_(False))
 
     @property
     def channels(self) -> int:

@@ -6,6 +6,7 @@ that moment) are what the order cannot know. One file for the steps between two 
 
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from train.order import Order
 
 FOLDER = "ledger"
 _SCALE = "scale.roaring"
+_NAME = re.compile(r"([0-9]{9,})-([0-9]{9,})\.npz")
 
 
 @dataclass
@@ -77,10 +79,16 @@ def write(run: Path, segment: Segment) -> None:
 
 def read(run: Path, until: int | None = None) -> Iterator[Segment]:
     """Yield a run's segments, those that end at or before a step."""
-    for path in sorted((run / FOLDER).glob("*.npz")):
+    for _, _, path in _files(run):
         segment = Segment.from_bytes(path.read_bytes(), str(path))
         if until is None or segment.last <= until:
             yield segment
+
+
+def _files(run: Path) -> list[tuple[int, int, Path]]:
+    """Return first step, last step and path of a run's segments; what else lies there (a copy that somebody made) is none."""
+    found = ((_NAME.fullmatch(path.name), path) for path in (run / FOLDER).glob("*.npz"))
+    return sorted((int(match[1]), int(match[2]), path) for match, path in found if match is not None)
 
 
 def write_scale(run: Path, rows: BitMap64) -> None:
@@ -88,27 +96,31 @@ def write_scale(run: Path, rows: BitMap64) -> None:
     Store(str(run)).write(f"{FOLDER}/{_SCALE}", rows.serialize())
 
 
+def has_scale(run: Path) -> bool:
+    """Tell whether it is known which rows those are."""
+    return (run / FOLDER / _SCALE).is_file()
+
+
 def scale(run: Path) -> BitMap64:
     """Return those rows; none where a run scales nothing. FormatError when the file is damaged."""
     path = run / FOLDER / _SCALE
     try:
-        return BitMap64.deserialize(path.read_bytes()) if path.exists() else BitMap64()
+        return BitMap64.deserialize(path.read_bytes()) if has_scale(run) else BitMap64()
     except ValueError as error:
         raise FormatError(f"{path}: not a bitmap of rows, or a damaged one ({error})") from error
 
 
 def drop_after(run: Path, step: int) -> None:
     """Remove the segments of steps that no checkpoint kept; they are trained anew."""
-    for path in sorted((run / FOLDER).glob("*.npz")):
-        if int(path.stem.split("-")[1]) > step:
+    for _, last, path in _files(run):
+        if last > step:
             path.unlink()
 
 
 def reach(run: Path) -> int:
     """Return the step up to which the ledger has every step, by the names of its files."""
     at = 0
-    for path in sorted((run / FOLDER).glob("*.npz")):
-        first, last = map(int, path.stem.split("-"))
+    for first, last, _ in _files(run):
         at = last if first == at else at
     return at
 

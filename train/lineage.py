@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from pyroaring import BitMap64
 
-from pipeline.errors import TamisError
+from pipeline.errors import InvariantError, TamisError
 from pipeline.store import Store
 from pipeline.tombstones import Watch
 from train import checkpoint, ledger
 from train.manifest import name
 from train.order import Epoch
-from train.run import Run, open_run, registered
+from train.run import Run, must_be_as_trained, open_run, registered
 
 
 @dataclass
@@ -135,7 +135,23 @@ def _reached(entry: dict[str, Any]) -> Run | None:
     if not (folder / "run.json").exists():
         return None
     run = open_run(folder)
-    return run if run.facts.id == entry["run"] else None
+    if run.facts.id != entry["run"]:
+        return None
+    _must_be_known(run)
+    return run
+
+
+def _must_be_known(run: Run) -> None:
+    """Refuse to speak of a run that is not as its newest checkpoint left it."""
+    newest = checkpoint.last(run.folder)
+    if newest is None:
+        return
+    must_be_as_trained(run, newest)
+    if run.facts.kind in ("decoder", "prior") and not ledger.has_scale(run.folder):
+        raise InvariantError(
+            f"{run.folder}: it is not known any more whose vectors the scale was taken from (ledger/scale.roaring is gone); restore "
+            "ledger/ from a backup"
+        )
 
 
 def _unknown(entry: dict[str, Any], why: str) -> dict[str, Any]:
@@ -158,6 +174,7 @@ class Tainted:
 def tainted(run: Run) -> Tainted | None:
     """Return what of a run's samples is hidden or erased by now, or None where no checkpoint saw any of it."""
     exposure = Exposure(run)
+    _must_be_known(run)
     if not exposure.steps:
         return None
     hidden = np.array([name(uid) for uid in sorted(Watch(run.store, 0).hidden())], np.uint64)

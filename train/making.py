@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import InputError
 from pipeline.given_picture import read_rgb
-from train.asking import Ask
+from train.asking import Ask, shown_name
 from train.exported.pipeline import TamisPipeline
 from train.exported.sampling import half
 from train.provenance import SOURCE_TYPE, encode, sign
@@ -135,8 +135,8 @@ class Maker:
         told["solver"] = how.solver or self.pipeline.default_solver
         told["precision"] = "bfloat16" if half(how.precision, self.pipeline.device) else "float32"
         if how.start is not None:
-            told |= {"start": how.start.name, "strength": how.strength}
-            told |= {"mask": how.mask.name} if how.mask is not None else {}
+            told |= {"start": shown_name(how.start), "strength": how.strength}
+            told |= {"mask": shown_name(how.mask)} if how.mask is not None else {}
         return told
 
 
@@ -154,8 +154,12 @@ def write(made: Made, folder: Path, number: int, form: str, signing: Signing | N
     mark = ".copy" if made.copy else ""
     path = folder / f"{number:05d}-{facts['seed']}{mark}.{form}"
     draft = folder / f".{path.name}.draft"
-    draft.write_bytes(data)
-    draft.replace(path)
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     return path
 
 

@@ -1,6 +1,5 @@
 """Open what pictures are made with: a run's newest checkpoint (its averaged weights) with a prior's, or an exported folder."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ from pipeline.errors import InputError
 from pipeline.given_picture import read_rgb
 from pipeline.snapshot import read as read_snapshot
 from pipeline.stage import sha256_file
-from train import checkpoint, models
+from train import checkpoint, export, models
 from train.exported.pipeline import TamisPipeline
-from train.run import Run, open_run
+from train.run import Run, must_be_as_trained, must_have_its_parts, open_run
 from train.world import device_of
 
 
@@ -42,6 +41,7 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
     run = open_run(folder)
     if run.facts.kind != "decoder":
         raise InputError(f"{folder} trains a {run.facts.kind}; name a decoder's run, and a prior's with --prior")
+    must_have_its_parts(run)
     weights, made = weights_folder(run, step), None
     facts, decoder = _facts(run, weights), models.load(weights)
     if prior is not None:
@@ -55,11 +55,9 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
         made = models.load(their_weights)
         facts["prior"] = {name: theirs[name] for name in ("run", "step", "images_seen", "weights_sha256", "snapshot")}
     assert isinstance(decoder, models.Decoder)
-    from train.export import assemble
-
     vae = run.config.decoder.vae
     assert made is None or isinstance(made, models.Prior)
-    pipeline = assemble(decoder, made, facts, Path(vae) if vae is not None else None).to(where)
+    pipeline = export.assemble(decoder, made, facts, Path(vae) if vae is not None else None).to(where)
     return Model(pipeline, facts, _spec(facts))
 
 
@@ -81,6 +79,7 @@ def facts_of(run: Run, step: int | None) -> dict[str, Any]:
 def _facts(run: Run, weights: Path) -> dict[str, Any]:
     """Return the facts of the checkpoint that the weights are of: a run under way may have a newer one by now."""
     cursor = checkpoint.read(weights.parent)
+    must_be_as_trained(run, cursor.step)
     rows = run.rows.facts
     digests = {path.parent.name: sha256_file(path) for path in sorted(weights.rglob("*.safetensors"))}
     return {
@@ -101,18 +100,14 @@ def _clip_config(run: Run) -> dict[str, Any]:
 def _exported(folder: Path, device: torch.device) -> Model:
     import diffusers
 
-    try:
-        facts = json.loads((folder / "tamis.json").read_text())
-        spec = _spec(facts, folder / "clip")
-    except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: not a folder of `tamis export` (tamis.json: {error})") from error
+    facts = export.read(folder)
     diffusers.utils.logging.disable_progress_bar()
     try:  # our own code from our own folder, which the user named
         pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, trust_remote_code=True).to(device)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise InputError(f"{folder}: diffusers cannot open it ({why}); export the run again") from error
-    return Model(pipeline, facts, spec)
+    return Model(pipeline, facts, _spec(facts, folder / "clip"))
 
 
 def _spec(facts: dict[str, Any], own: Path | None = None) -> ModelSpec | None:

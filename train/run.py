@@ -9,19 +9,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pipeline.errors import ConfigError, DatasetBusy, FormatError, InputError, StorageError
+from pydantic import TypeAdapter
+
+from pipeline.errors import ConfigError, DatasetBusy, FormatError, InputError, InvariantError, StorageError
 from pipeline.ids import stable_hash
 from pipeline.lock import hold
 from pipeline.pins import pin, unpin
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
-from train import checkpoint, ledger, manifest
-from train.beginning import MODEL, beginning
+from train import checkpoint, ledger, manifest, order
+from train.beginning import MODEL, beginning, digest
 from train.compiling import settled
 from train.manifest import Manifest
 from train.order import Order
+from train.presets import Kind
 from train.settings import TrainConfig
 from train.world import device_of
 
@@ -35,8 +38,7 @@ class Facts:
     """What stands in run.json."""
 
     id: str
-    kind: str
-    """decoder, prior, finetune or clip."""
+    kind: Kind
     dataset: str
     snapshot: int
     config: dict[str, Any]
@@ -45,6 +47,9 @@ class Facts:
     parents: list[str] = field(default_factory=list)
     frozen: dict[str, str] = field(default_factory=dict)
     """Folders of models that it computes with and never changes, with their digests."""
+
+
+_FACTS: Final = TypeAdapter(Facts)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Run:
         return Store.open_url(self.facts.dataset)
 
 
-def create(kind: str, store: Store, config: TrainConfig, folder: Path, base: str | None = None) -> Run:
+def create(kind: Kind, store: Store, config: TrainConfig, folder: Path, base: str | None = None) -> Run:
     """Make a run's folder for the newest snapshot; InputError when there is a run already."""
     if (folder / _FILE).exists():
         raise _taken(folder)
@@ -130,12 +135,46 @@ def keep(run: Run) -> None:
 def open_run(folder: Path) -> Run:
     """Open a run; InputError when there is none."""
     try:
-        facts = Facts(**json.loads((folder / _FILE).read_text()))
+        facts = _FACTS.validate_json((folder / _FILE).read_bytes())
+        TrainConfig.model_validate(facts.config)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder}: no run here; `tamis train decoder DATASET --out {folder}` starts one") from error
     except (ValueError, TypeError) as error:
         raise FormatError(f"{folder / _FILE}: not a run of this version ({error})") from error
     return Run(folder.resolve(), facts, manifest.read(folder / _ROWS))
+
+
+def must_be_as_trained(run: Run, step: int) -> None:
+    """Refuse a run whose rows, settings, order or ledger are not those that its checkpoint was made with.
+
+    Nothing can be said then of what it was shown.
+    """
+    found = checkpoint.read(run.folder / checkpoint.name(step))
+    names = ("the rows (rows/)", "the settings (run.json)", "the order's version")
+    now = (run.shown.digest, run.config.digest(), order.VERSION)
+    then = (found.manifest_digest, found.config_digest, found.order_version)
+    changed = [name for name, mine, theirs in zip(names, now, then, strict=True) if mine != theirs]
+    if changed:
+        raise InvariantError(
+            f"{run.folder}: {' and '.join(changed)} changed since the checkpoint of step {found.step:,} was made; what it was shown could "
+            "not be told any more. Restore the file from a backup, or start a new run"
+        )
+    reached = ledger.reach(run.folder)
+    if reached < found.step:
+        raise InvariantError(
+            f"{run.folder}: the ledger ends at step {reached:,}, the checkpoint at {found.step:,}; restore ledger/ from a backup, or "
+            "move the later checkpoints away to go on from an earlier one"
+        )
+
+
+def must_have_its_parts(run: Run) -> None:
+    """Refuse a run whose autoencoder or text encoder is not the one that it was begun with."""
+    for part, recorded in run.facts.frozen.items():
+        if digest(Path(part)) != recorded:
+            raise InvariantError(
+                f"{part}: not the model that {run.folder} was begun with; what was learnt is of no use with another. Put it back, "
+                "or start a new run"
+            )
 
 
 def kind_of(folder: Path) -> str | None:
@@ -178,6 +217,8 @@ def branch(run: Run, step: int | None, folder: Path) -> Run:
         raise _taken(folder)
     parents = [f"{run.facts.id}@{step or 0}"]
     facts = replace(run.facts, id=uuid.uuid4().hex[:16], parents=[*run.facts.parents, *parents])
+    if step is not None:
+        must_be_as_trained(run, step)
 
     def described(new: Path) -> None:
         for left in checkpoint.steps(new):  # by a call that was killed, perhaps before somebody else said no

@@ -41,6 +41,12 @@ class DecoderConfig(Section):
     tokens: int = Field(8, ge=1, le=1024, description="Tokens that an embedding becomes; the picture attends to them")
     vae: str | None = Field(None, description="Folder of a diffusers AutoencoderKL to work in its latents")
 
+    @field_validator("vae")
+    @classmethod
+    def _absolute(cls, said: str | None) -> str | None:
+        """Name the folder with its whole path, since a run may go on from another place."""
+        return None if said is None else str(Path(said).resolve())
+
 
 class PriorConfig(Section):
     """The model that makes image embeddings from text embeddings."""

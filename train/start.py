@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from pyroaring import BitMap64
 
-from pipeline.errors import ConfigError, InputError, InvariantError, TamisError, first_line
+from pipeline.errors import ConfigError, InputError, TamisError, first_line
 from pipeline.pack import shard_files
 from pipeline.store import Store
-from train import checkpoint, ledger, order
+from train import checkpoint, ledger
 from train import run as runs
-from train.beginning import digest
 from train.data import Batches, same_encoder
 from train.grid import sampler
 from train.loop import Loop, heeded
 from train.models import standardise
+from train.presets import Kind
 from train.progress import Progress
 from train.run import Run
 from train.settings import TrainConfig
@@ -42,7 +42,7 @@ def train(run: Run, *, quiet: bool = False) -> bool:
 
 
 def begin(
-    kind: str, store: Store, config: TrainConfig, folder: Path, base: str | None = None, *, quiet: bool = False
+    kind: Kind, store: Store, config: TrainConfig, folder: Path, base: str | None = None, *, quiet: bool = False
 ) -> bool:
     """Make a run and train it."""
     _bearable(config)
@@ -92,7 +92,9 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
     loop = Loop(run, task, world, batches, progress, sampler(run, world.device))
     if at is not None:
         folder = run.folder / checkpoint.name(at)
-        _same_run(run, folder)
+        same_encoder(run.rows.facts.clip, checkpoint.read(folder).clip)
+        runs.must_be_as_trained(run, at)
+        runs.must_have_its_parts(run)
         loop.restore(folder)
     if world.first:
         ledger.drop_after(run.folder, at or 0)
@@ -115,35 +117,6 @@ def _explained(config: TrainConfig) -> Iterator[None]:
             f"a batch does not fit into memory ({first_line(error)}); go on with fewer samples at once: "
             f"optim.micro_batch below {config.optim.micro_batch or config.optim.batch} in a --config file"
         ) from error
-
-
-def _same_run(run: Run, folder: Path) -> None:
-    """Refuse to go on from a checkpoint with other rows, settings or another order than it was made with, or without its ledger."""
-    found = checkpoint.read(folder)
-    for part, recorded in run.facts.frozen.items():
-        if digest(Path(part)) != recorded:
-            raise InvariantError(
-                f"{part}: not the model that {run.folder} was begun with; what was learnt is of no use with another. Put it back, "
-                "or start a new run"
-            )
-    same_encoder(run.rows.facts.clip, found.clip)
-    names = ("the rows (rows/)", "the settings (run.json)", "the order's version")
-    now, then = (
-        (run.shown.digest, run.config.digest(), order.VERSION),
-        (found.manifest_digest, found.config_digest, found.order_version),
-    )
-    changed = [name for name, mine, theirs in zip(names, now, then, strict=True) if mine != theirs]
-    if changed:
-        raise InvariantError(
-            f"{run.folder}: {' and '.join(changed)} changed since the checkpoint of step {found.step:,} was made; what it was shown could "
-            "not be told any more. Restore the file from a backup, or start a new run"
-        )
-    reached = ledger.reach(run.folder)
-    if reached < found.step:
-        raise InvariantError(
-            f"{run.folder}: the ledger ends at step {reached:,}, the checkpoint at {found.step:,}; restore ledger/ from a backup, or "
-            "move the later checkpoints away to go on from an earlier one"
-        )
 
 
 def _must_be_there(run: Run) -> None:

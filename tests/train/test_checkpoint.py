@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from pipeline.errors import FormatError, InputError, StorageError
-from train import checkpoint
+from train import checkpoint, ledger
 from train.checkpoint import Cursor
 from train.run import Run
 
@@ -169,3 +171,43 @@ def test_a_cursor_says_where_it_is_on_what(decoder_run: Run) -> None:
     assert found["config_digest"] == decoder_run.config.digest()
     assert found["clip"]["model"] == "tamis-mini"
     assert found["validation_loss"] > 0
+
+
+def test_what_lies_beside_checkpoints_and_segments_is_passed_over(decoder_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(decoder_run.folder, folder)
+    shutil.copytree(folder / checkpoint.name(4), folder / "checkpoints" / "³")
+    segment = folder / "ledger" / "000000004-000000008.npz"
+    shutil.copy(segment, segment.with_name("000000004-000000008 (copy).npz"))
+    assert checkpoint.steps(folder) == [4, 8]
+    assert ledger.reach(folder) == 8
+    assert [(one.first, one.last) for one in ledger.read(folder)] == [(0, 4), (4, 8)]
+    ledger.drop_after(folder, 4)
+    assert ledger.reach(folder) == 4
+    assert segment.with_name("000000004-000000008 (copy).npz").exists()
+
+
+@pytest.mark.parametrize("key", ["files", "step", "clip"])
+def test_a_cursor_of_other_types_is_said_to_be_none(decoder_run: Run, tmp_path: Path, key: str) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(decoder_run.folder / checkpoint.name(8), folder)
+    told = json.loads((folder / "cursor.json").read_text())
+    (folder / "cursor.json").write_text(json.dumps({**told, key: ["x"]}))
+    with pytest.raises(FormatError, match="not a checkpoint's cursor"):
+        checkpoint.sound(folder)
+
+
+def test_a_disk_that_is_full_for_safetensors_is_full(tmp_path: Path) -> None:
+    """Its own exception is told as everybody's; the limit of a file's size stands for the disk."""
+    writes = (
+        "import resource, torch; from pathlib import Path; from safetensors.torch import save_file; from train import checkpoint; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+        "fill = lambda draft: (draft.mkdir(), save_file({'a': torch.zeros(9999)}, draft / 'a.safetensors')); "
+        f"checkpoint.publish(Path({str(tmp_path)!r}) / 'made', Path({str(tmp_path)!r}) / 'draft', fill)"
+    )
+    ignoring = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    done = subprocess.run([sys.executable, "-c", ignoring + writes], capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("pipeline.errors.StorageError: writing "), done.stderr
+    assert "then run the same command again" in last
+    assert list(tmp_path.iterdir()) == []

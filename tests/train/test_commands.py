@@ -47,7 +47,10 @@ def test_a_run_begins_stops_at_its_steps_and_goes_on_for_more(own: Store, tmp_pa
     tamis("train", "decoder", own.root, "--out", out, "--resume", "--steps", "5", "--quiet")
     assert checkpoint.steps(out) == [3, 5]
     tamis("train", "decoder", own.root, "--out", out, "--resume", "--quiet")
-    assert checkpoint.steps(out) == [3, 5]
+    before = (out / "run.json").read_bytes()
+    with pytest.raises(InputError, match="has done 5 steps already, more than 2; give more --steps"):
+        tamis("train", "decoder", own.root, "--out", out, "--resume", "--steps", "2", "--quiet")
+    assert (checkpoint.steps(out), (out / "run.json").read_bytes()) == ([3, 5], before)
     (entry,) = [json.loads(own.read(name)) for name in own.names(REGISTER)]
     assert (entry["run"], entry["folder"], entry["snapshot"]) == (open_run(out).facts.id, str(out), 1)
     said = json.loads(tamis("train", "check", out, "--json"))

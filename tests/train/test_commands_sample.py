@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import json
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +167,71 @@ def test_an_export_names_no_folder_of_this_machine_and_takes_no_checkpoint(decod
     assert [path for path, text in texts.items() if str(decoder_run.folder.parent.parent).encode() in text] == []
     with pytest.raises(InputError, match="--step and --prior are for runs"):
         tamis("sample", folder, "--image", tmp_path / "none.png", "--step", "4", "--out", tmp_path / "out")
-    (folder / "model_index.json").write_text("{}")
-    with pytest.raises(InputError, match="diffusers cannot open it"):
-        tamis("sample", folder, "--image", tmp_path / "none.png", "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "says"),
+    [
+        (
+            "transformer/diffusion_pytorch_model.safetensors",
+            lambda data: data[:-9] + b"123456789",
+            "damaged since it was",
+        ),
+        ("sampling.py", lambda data: data + b"\n", "damaged since it was exported"),
+        ("model_index.json", lambda data: b"{}", "damaged since it was exported"),
+        ("image_tokens/config.json", None, "gone since it was exported"),
+        ("tamis.json", lambda data: data.replace(b'"step": 8', b'"step": NaN'), "NaN is no number of JSON"),
+        ("tamis.json", lambda data: b'{"files": {}}', "not a folder of `tamis export`"),
+        ("tamis.json", lambda data: b"[" * 100_000, "not a folder of `tamis export`"),
+    ],
+)
+def test_an_export_that_is_not_as_it_was_written_draws_nothing(
+    decoder_run: Run, picture: Path, tmp_path: Path, file: str, change: Callable[[bytes], bytes] | None, says: str
+) -> None:
+    folder = tmp_path / "model"
+    tamis("export", decoder_run.folder, "--out", folder)
+    (folder / "README.md").write_text("a card of somebody's own")
+    if change is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(change((folder / file).read_bytes()))
+    with pytest.raises(TamisError, match=says):
+        tamis("sample", folder, "--image", picture, "--out", tmp_path / "out")
+
+
+def test_an_empty_folder_is_filled_from_within(
+    decoder_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    tamis("export", decoder_run.folder, "--out", ".")
+    assert (tmp_path / "model" / "model_index.json").is_file()
+
+
+def test_of_two_who_draw_into_one_folder_at_once_one_is_refused(
+    decoder_run: Run, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("sample", decoder_run.folder, "--image", picture, "--steps", "1", "--out", tmp_path / "out")
+    make = making.Maker.make
+
+    def slow(self: making.Maker, asks: Any) -> Iterator[making.Made]:
+        monkeypatch.setattr(making.Maker, "make", make)
+        tamis(*asked, "--seed", "7")  # the other one, all of it while this one was at its first picture
+        return make(self, asks)
+
+    monkeypatch.setattr(making.Maker, "make", slow)
+    with pytest.raises(InputError, match="is not empty, and pictures are not written over others"):
+        tamis(*asked, "-n", "3")
+    assert [path.name for path in (tmp_path / "out").glob("0*.png")] == ["00000-7.png"]
+
+
+def test_names_of_files_that_are_no_text_are_told_as_far_as_they_are(decoder_run: Run, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"a\xff\xef\xbf\xbe.png")
+    Image.new("RGB", (16, 16)).save(odd)
+    out = tmp_path / "out"
+    tamis("sample", decoder_run.folder, "--image", odd, "--start", odd, "--mask", odd, "--steps", "1", "--out", out)
+    told = facts_of(out / "00000-0.png")
+    assert [told[name] for name in ("image", "start", "mask")] == ["a\ufffd\ufffd.png"] * 3
 
 
 def test_facts_of_others_machines_are_told_without_their_folders() -> None:

@@ -52,6 +52,8 @@ def test_a_pipeline_goes_on_learning_and_the_result_takes_its_place_in_it(
     losses = [line["loss"] for line in lines if "loss" in line]
     assert len(losses) == 12
     assert np.isfinite(losses).all()
+    with pytest.raises(InputError, match=r"began from .*, not from .*elsewhere; leave --from out to go on"):
+        tamis("train", "finetune", pictures.root, "--from", tmp_path / "elsewhere", "--out", out, "--resume")
     cursor = checkpoint.read(out / checkpoint.name(12))
     assert str(base) in cursor.parents[0]
     net = UNet2DConditionModel.from_pretrained(out / checkpoint.name(12) / "ema" / "unet")

@@ -158,6 +158,7 @@ def test_files_hold_their_facts_and_a_copy_of_a_training_row_is_named(pipeline: 
         ('{"prompt": 3}', "line 1"),
         ('a\n{"prompt": "x", "seed": "y"}', "line 2"),
         ("{nonsense", "line 1"),
+        ('{"prompt": ' + "[" * 100_000, "line 1"),
         ('{"prompt": "x", "seed": true}', "line 1"),
         ('{"prompt": "x", "seed": -1}', "line 1"),
         ('{"prompt": "x", "seed": 9223372036854775808}', "0 to 2"),
@@ -241,7 +242,15 @@ def test_a_picture_in_halves_is_nearly_that_in_single_precision_and_says_which_i
     assert 0 < off.mean() < 2
 
 
-@pytest.mark.parametrize("prompt", ["a\x00b", "half \ud800", "bell \x07"])
+@pytest.mark.parametrize("prompt", ["a\x00b", "half \ud800", "bell \x07", "no character \ufffe", "\uffff"])
 def test_a_prompt_that_metadata_cannot_hold_is_refused_before_anything_is_drawn(prompt: str) -> None:
     with pytest.raises(InputError, match=r"U\+[0-9A-F]{4} is no character that a picture's metadata can hold"):
         list(asking.prompts(Words(), [{"prompt": "sea"}, {"prompt": prompt}], 0, 1))
+
+
+def test_seeds_end_where_they_are_said_to(tmp_path: Path) -> None:
+    last = 2**63 - 1
+    (one,) = asking.prompts(Words(), [{"prompt": "sea", "seed": last}], 0, 1)
+    assert one.seed == last
+    with pytest.raises(InputError, match=r"2 pictures from seed 9223372036854775807 on pass 2⁶³ - 1"):
+        list(asking.prompts(Words(), [{"prompt": "sea", "seed": last}], 0, 2))

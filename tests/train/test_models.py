@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError, InputError, InvariantError
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from tests.train import tiny_pipeline, tiny_run
+from tests.train.command import tamis
 from train import checkpoint, manifest, models
 from train.buckets import Bucket
 from train.cost import cost
@@ -51,11 +52,15 @@ def test_a_decoder_of_any_kind_trains_and_draws(pictures: Store, tmp_path: Path,
     assert list(model.tokens) == wanted
 
 
-def test_a_decoder_in_latents_trains_and_draws(pictures: Store, tmp_path: Path) -> None:
+def test_a_decoder_in_latents_trains_and_draws(
+    pictures: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny_pipeline.vae().save_pretrained(tmp_path / "vae")
-    run = tiny_run.trained(
-        pictures, tmp_path / "run", "decoder", decoder={"vae": str(tmp_path / "vae"), "patch_px": 2}, **SHORT
-    )
+    with monkeypatch.context() as there:
+        there.chdir(tmp_path)  # the run knows the whole path
+        run = tiny_run.trained(pictures, tmp_path / "run", "decoder", decoder={"vae": "vae", "patch_px": 2}, **SHORT)
+    tamis("export", run.folder, "--out", tmp_path / "whole")
+    assert (tmp_path / "whole" / "vae" / "config.json").is_file()
     model = models.load(run.folder / checkpoint.name(2) / "model")
     assert isinstance(model, models.Decoder)
     assert (model.net.config.in_channels, model.net.config.sample_size) == (4, 8)  # type: ignore[union-attr]
@@ -63,6 +68,9 @@ def test_a_decoder_in_latents_trains_and_draws(pictures: Store, tmp_path: Path) 
     (tmp_path / "vae" / "config.json").write_text(json.dumps({**config, "scaling_factor": 0.5}))
     with pytest.raises(InvariantError, match=r"vae: not the model that .* was begun with"):
         train(run, quiet=True)
+    for asked in (("export", run.folder, "--out", tmp_path / "out"), ("train", "quality", run.folder)):
+        with pytest.raises(InvariantError, match=r"vae: not the model that .* was begun with"):
+            tamis(*asked)
     (tmp_path / "vae" / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="not an AutoencoderKL"):
         tiny_run.trained(
