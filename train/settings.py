@@ -130,6 +130,13 @@ class DataConfig(Section):
     max_aspect: float = Field(1.0, ge=1, le=16, description="Largest ratio of the sides of a bucket; 1: squares alone")
     mirror: bool = Field(True, description="Show half of the pictures mirrored")
     validation_frac: float = Field(0.02, ge=0, lt=1, description="Share of the rows held out, by name")
+    scale_rows: int = Field(
+        4_096,
+        ge=2,
+        le=2**20,
+        description="Rows, about, whose embeddings give the mean and deviation that models scale by: the first of the order. "
+        "Every checkpoint holds something of them",
+    )
     window: int = Field(16, ge=1, le=2**20, description="Shards that are permuted jointly")
     seed: int = Field(0, ge=0, lt=2**63, description="Of the order, the noise and the weights")
 

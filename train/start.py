@@ -26,11 +26,6 @@ from train.sources import source
 from train.tasks import DecoderTask, PriorTask, Task, decoder_task, prior_task
 from train.world import World, joined
 
-STANDARD_ROWS = 4_096
-"""Rows, about, whose embeddings give the mean and deviation that decoders and priors scale by: at most those that the first
-checkpoint has been fed."""
-
-
 _FEW_WORKERS = 16
 """Loader processes that any machine is trusted with."""
 
@@ -147,7 +142,7 @@ def make_task(run: Run, batches: Batches, world: World) -> Task:
     make: Any = prior_task if run.facts.kind == "prior" else decoder_task
     task: DecoderTask | PriorTask = make(run.config, batches.embedding_dim, device)
     if checkpoint.last(run.folder) is None:
-        steps = min(-(-STANDARD_ROWS // run.order.batch), run.config.run.checkpoint_steps)
+        steps = -(-run.config.data.scale_rows // run.order.batch)
         image, text, rows = first_embeddings(batches, steps)
         if world.first:
             ledger.write_scale(run.folder, rows)

@@ -44,7 +44,7 @@ def hide(store: Store, *uids: bytes) -> None:
 def long_run(pictures: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A prior of 24 steps, more than two epochs, with checkpoints at 5, 10, 15, 20 and 24."""
     folder = tmp_path_factory.mktemp("runs") / "prior"
-    sections = {"optim": {"steps": 24}, "run": {"checkpoint_steps": 5, "keep_last": 9}}
+    sections = {"optim": {"steps": 24}, "run": {"checkpoint_steps": 5, "keep_last": 9}, "data": {"scale_rows": 40}}
     return tiny_run.trained(pictures, folder, "prior", **sections)
 
 
@@ -78,12 +78,19 @@ def test_rows_held_out_for_validation_were_seen_by_no_checkpoint(long_run: Run) 
 
 def test_times_leave_out_what_was_hidden_when_its_turn_came(own: Store, tmp_path: Path) -> None:
     run = tiny_run.begun(
-        own, tmp_path / "run", "prior", optim={"steps": 24}, run={"checkpoint_steps": 6, "keep_last": 9}
+        own,
+        tmp_path / "run",
+        "prior",
+        optim={"steps": 24},
+        run={"checkpoint_steps": 6, "keep_last": 9},
+        data={"scale_rows": 48},
     )
     batches = fed(run, 24)
     late = batches[7][0]  # hidden after step 6: never seen
     seen = batches[2][1]  # seen once, hidden from then on
-    first = tiny_run.config("prior", optim={"steps": 6}, run={"checkpoint_steps": 6, "keep_last": 9})
+    first = tiny_run.config(
+        "prior", optim={"steps": 6}, run={"checkpoint_steps": 6, "keep_last": 9}, data={"scale_rows": 48}
+    )
     run = rewritten(run, first.model_dump(mode="json"))
     assert train(run, quiet=True)
     hide(own, late, seen)
@@ -148,7 +155,12 @@ def test_the_command_names_checkpoints_and_a_run_that_is_gone_is_said_to_be_unkn
 
 def test_after_an_erasure_a_new_run_goes_on_from_the_last_clean_checkpoint(own: Store, tmp_path: Path) -> None:
     run = tiny_run.trained(
-        own, tmp_path / "run", "prior", optim={"steps": 9}, run={"checkpoint_steps": 3, "keep_last": 9}
+        own,
+        tmp_path / "run",
+        "prior",
+        optim={"steps": 9},
+        run={"checkpoint_steps": 3, "keep_last": 9},
+        data={"scale_rows": 24},
     )
     assert tainted(run) is None
     gone = fed(run, 5)[4][2]
@@ -174,7 +186,7 @@ def test_after_an_erasure_a_new_run_goes_on_from_the_last_clean_checkpoint(own: 
 def test_whoever_the_scale_was_taken_from_is_in_every_checkpoint_and_in_none_of_the_new_run(
     own: Store, tmp_path: Path
 ) -> None:
-    how = {"optim": {"steps": 9}, "run": {"checkpoint_steps": 6, "keep_last": 9}}
+    how = {"optim": {"steps": 9}, "run": {"checkpoint_steps": 6, "keep_last": 9}, "data": {"scale_rows": 48}}
     run = tiny_run.begun(own, tmp_path / "run", "prior", **how)
     batches = fed(run, 9)
     scaled = {uid for batch in batches[:6] for uid in batch}
@@ -232,7 +244,7 @@ def test_a_run_does_not_go_on_with_other_rows_settings_or_without_its_ledger(own
 def test_after_erasure_called_again_after_a_kill_never_begins_from_what_is_tainted_by_now(
     own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    how = {"optim": {"steps": 9}, "run": {"checkpoint_steps": 3, "keep_last": 9}}
+    how = {"optim": {"steps": 9}, "run": {"checkpoint_steps": 3, "keep_last": 9}, "data": {"scale_rows": 24}}
     run = tiny_run.trained(own, tmp_path / "run", "prior", **how)
     batches = fed(run, 9)
     hide(own, batches[7][0])

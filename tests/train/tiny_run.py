@@ -14,7 +14,7 @@ TINY: dict[str, dict[str, Any]] = {
     "decoder": {"condition": "image", "heads": 2, "head_width": 8, "layers": 1, "patch_px": 4, "tokens": 2},
     "prior": {"heads": 2, "head_width": 8, "layers": 1, "tokens": 2},
     "optim": {"steps": 8, "batch": 8, "lr": 0.01, "warmup_steps": 2, "cooldown_frac": 0.0},
-    "data": {"resolution_px": 16, "validation_frac": 0.1},
+    "data": {"resolution_px": 16, "validation_frac": 0.1, "scale_rows": 32},
     "run": {
         "device": "cpu", "precision": "float32", "checkpoint_steps": 4, "validate_steps": 4, "sample_steps": 1000,
         "log_steps": 1, "keep_last": 5,
