@@ -15,5 +15,7 @@ def told(seen: Mapping[str, Any]) -> str:
         return f"perhaps {seen['checkpoint']}: {seen['unknown']}"
     how = f"its copy {seen['copy']}, " if "copy" in seen else ""
     clean = seen["last_clean"] or "none, train from the start"
+    if seen["first_step"] is None:
+        return f"{seen['checkpoint']}, {how}its vector alone, for the scale of vectors; last clean: {clean}"
     often = "once" if seen["times"] == 1 else f"{seen['times']:,} times"
     return f"{seen['checkpoint']}, {how}first at step {seen['first_step']:,}, {often}; last clean: {clean}"

@@ -54,13 +54,15 @@ def beginning(kind: str, config: TrainConfig, base: str | None) -> Beginning:
 
 def _frozen(kind: str, config: TrainConfig, base: str | None) -> list[Path]:
     if kind == "finetune" and base is not None:
-        return [Path(base) / "vae", Path(base) / "text_encoder"]
+        return [Path(base) / name for name in ("vae", "text_encoder", "tokenizer", "scheduler")]
     return [Path(config.decoder.vae)] if kind == "decoder" and config.decoder.vae is not None else []
 
 
 def digest(folder: Path) -> str:
     """Return the digest of a model's weights and configuration; InputError where there is none."""
-    files = sorted(path for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".json"))
+    files = sorted(
+        path for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".json", ".txt", ".model")
+    )
     if not files:
         raise InputError(f"{folder}: no model here")
     return stable_hash([(path.name, file_sha256(path)) for path in files])

@@ -39,8 +39,19 @@ def card(facts: Mapping[str, Any], name: str, run: Path | None = None) -> str:
             if prior
             else "none",
         ),
+        *(
+            [
+                (
+                    "the prior's rows",
+                    f"{prior['rows']:,} of snapshot {prior['snapshot']:06d} (digest {prior['snapshot_digest']}); "
+                    f"refusals obeyed: {positions(prior['refusals'])}",
+                )
+            ]
+            if prior and "rows" in prior
+            else []
+        ),
         ("parents", ", ".join(facts.get("parents") or []) or "none: trained from random weights"),
-        *(_quality(run) if run is not None else []),
+        *(_quality(run, facts) if run is not None else []),
     ]
     lines += [f"| {fact} | {value} |" for fact, value in rows]
     lines += [
@@ -70,11 +81,15 @@ def _number(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4f}"
 
 
-def _quality(run: Path) -> list[tuple[str, str]]:
+def _quality(run: Path, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     try:
         found = json.loads((run / "quality.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return [("quality", "not measured; `tamis train quality` does")]
+    prior = facts.get("prior")
+    measured = [found["run"], found["step"], *((found["prior"] or {}).get(name) for name in ("run", "step"))]
+    if measured != [facts["run"], facts["step"], *((prior or {}).get(name) for name in ("run", "step"))]:
+        return [("quality", "not measured of this checkpoint with this prior; `tamis train quality` does")]
     held, sampler = found["held"], found["sampler"]
     share, real = held["agreement"], held["agreement_real"]
     reached = (

@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent: written beside their place, synced, then renamed."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -159,9 +160,8 @@ def sweep(run: Path) -> None:
 def prune(run: Path, keep_last: int, keep_steps: int | None) -> None:
     """Remove checkpoints but the newest ones, those at multiples of `keep_steps`, and the one of the best validation loss."""
     have = steps(run)
-    judged = [
-        (found.validation_loss, step) for step in have if (found := read(run / name(step))).validation_loss is not None
-    ]
+    losses = [(read(run / name(step)).validation_loss, step) for step in have]
+    judged = [(loss, step) for loss, step in losses if loss is not None and math.isfinite(loss)]
     kept = {*have[-keep_last:], *(step for step in have if keep_steps and step % keep_steps == 0)}
     kept |= {min(judged)[1]} if judged else set()
     for step in set(have) - kept:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,7 +107,12 @@ def run_kind(
             )
         if base is not None and base != run.facts.base:
             raise InputError(f"{out} began from {run.facts.base}, not from {base}; leave --from out to go on")
-        run = resumed(run, _again(run.config, kind, preset, file, given), store)
+        before, run = run, resumed(run, _again(run.config, kind, preset, file, given), store)
+        if before.config.optim.steps != run.config.optim.steps and run.config.optim.cooldown_frac > 0:
+            print(
+                "the learning rate cools down towards other last steps now: not as if the run had been begun so",
+                file=sys.stderr,
+            )
         if (checkpoint.last(run.folder) or 0) > run.config.optim.steps:
             raise InputError(
                 f"{out} has done {checkpoint.last(run.folder):,} steps already, more than {run.config.optim.steps:,}; give more --steps, "
@@ -150,12 +156,15 @@ def after_erasure(
     quiet: Quiet = False,
 ) -> None:
     """Train again from the newest checkpoint that saw nothing of what was removed since; the old run stays as it is."""
+    from pipeline.errors import InputError
     from train import start
     from train.lineage import tainted
     from train.run import branch, held, keep, open_run, resumed
+    from train.sheets import remove_stale
 
     old = open_run(run)
     run = old.folder  # `.` has no name for the new run
+    _tell_sheets(remove_stale(old))
     found = tainted(old)
     if found is None:
         print(f"no checkpoint of {run} saw anything that is hidden or erased; there is nothing to do")
@@ -165,7 +174,13 @@ def after_erasure(
     def make() -> None:
         _tell_tainted(old, found, folder)
         with held(old):
+            if tainted(old) != found:
+                raise InputError(
+                    f"somebody else was removed meanwhile, before {folder} was begun; run the same command again"
+                )
             new = branch(old, found.clean, folder)
+        if tainted(new) is not None:
+            raise InputError(f"somebody else was removed meanwhile: remove {folder} and run the same command again")
         if steps is not None:
             given = _again(new.config, "decoder", None, None, sections(steps=("optim", steps)))
             with held(new):
@@ -174,6 +189,11 @@ def after_erasure(
     if not start.made(make, old.config.run.device, folder, quiet=quiet):
         raise typer.Exit(130)
     print(folder.resolve())
+
+
+def _tell_sheets(gone: list[Path]) -> None:
+    if gone:
+        print("removed, since somebody who is gone was drawn for in them:", *(f"  {path}" for path in gone), sep="\n")
 
 
 def _tell_tainted(run: "Run", found: "Tainted", folder: Path) -> None:

@@ -39,7 +39,10 @@ Away = Annotated[str | None, typer.Option(help="… and away from this one")]
 Start = Annotated[Path | None, typer.Option(help="Begin with this picture (img2img, inpainting)")]
 Mask = Annotated[Path | None, typer.Option(help="With --start: draw anew only where this picture is white")]
 Strength = Annotated[
-    float, typer.Option(help="With --start: 0 keeps it, 1 forgets it; with --towards: how far it is turned, at most 1")
+    float,
+    typer.Option(
+        help="Above 0, at most 1. With --start: how much of it is drawn anew; with --towards: how far the picture is turned"
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="New folder for the pictures")]
 Count = Annotated[int, typer.Option("-n", min=1, max=100_000, help="Pictures a prompt, or steps of a way")]

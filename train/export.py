@@ -53,8 +53,7 @@ def export(
 
 def public(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts for others to read: folders of this machine by their last name alone."""
-    config = {**facts["config"], "decoder": {**facts["config"]["decoder"]}}
-    config["decoder"]["vae"] = _named(config["decoder"]["vae"])
+    config = {section: {key: _named(value) for key, value in keys.items()} for section, keys in facts["config"].items()}
     clips = {
         key: {name: _named(value) for name, value in facts[key].items()}
         for key in ("clip", "clip_config")
@@ -108,6 +107,13 @@ def read(folder: Path) -> dict[str, Any]:
         if not path.is_file() or sha256_file(path) != digest:
             raise FormatError(
                 f"{path}: {'damaged' if path.is_file() else 'gone'} since it was exported; copy the folder anew, or export the run again"
+            )
+    for path in folder.rglob("*.py"):  # it would be run
+        mine = _CODE / path.name
+        if not mine.is_file() or mine.read_bytes() != path.read_bytes():
+            raise FormatError(
+                f"{path}: not this version's code, so it is not run; export the run again with this version, or load the folder "
+                "with diffusers where you trust whoever made it"
             )
     found: dict[str, Any] = facts
     return found

@@ -1,8 +1,9 @@
 """A look at a decoder while it learns: pictures drawn for the same held-out embeddings every time; and a prior's hit rate.
 
-Only drawn pictures are kept in the run's folder, no real ones: an erasure then has nothing to look for there.
+Only drawn pictures are kept in the run's folder, no real ones; when one of those they are drawn for has gone, they go too (train.sheets).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -12,42 +13,49 @@ import torch
 from pipeline.store import Store
 from train.data import Batches
 from train.draws import Draws
+from train.exported import sampling
 from train.loop import Sampler
 from train.order import Order, key
 from train.run import Run
 from train.tasks import DecoderTask, PriorTask, Task
 
 PICTURES = 16
-SOLVER_STEPS = 25
-GUIDANCE = 2.0
+PRIOR_STEPS = 25
+
+
+def source(run: Run) -> Batches:
+    """Return the rows that are drawn for, in its first batch: held-out ones, or some that are trained on where none are held out."""
+    rows = run.held if run.held.rows_shown else run.shown
+    order = Order(rows.shards, key(run.config.data.seed, "samples"), PICTURES, run.config.data.window)
+    return Batches(run.store, rows, order, pictures=False)
 
 
 def sampler(run: Run, device: torch.device) -> Sampler | None:
     """Return what draws samples for a run; None where it is not known how (fine-tuning)."""
-    rows = run.held if run.held.rows_shown else run.shown
     if run.facts.kind == "finetune":
         return None
     if run.facts.kind == "clip":
         from train.retrieval import recall_sampler
 
         return recall_sampler(run, device)
-    seed = key(run.config.data.seed, "samples")
-    source = Batches(run.store, rows, Order(rows.shards, seed, PICTURES, run.config.data.window), pictures=False)
+    batches = source(run)
+    seed, rows = batches.order.seed, batches.manifest
 
     def sample(task: Task, folder: Path, step: int) -> dict[str, float]:
-        batch = source[0].to(device)
+        batch = batches[0].to(device)
         if not bool((batch.weight > 0).any()):
             return {}  # all of them are hidden by now
         draws = Draws(seed, batch.slot.tolist())
         if isinstance(task, PriorTask):
             return {"sampled_cos": _sampled_cos(task, batch.text_emb, batch.image_emb, batch.weight > 0, draws)}
         assert isinstance(task, DecoderTask)
-        shape = rows.facts.buckets[source.where(0).bucket]
+        shape = rows.facts.buckets[batches.where(0).bucket]
         cell = task.latents.cell_px if task.latents is not None else 1
         channels = task.latents.channels if task.latents is not None else 3
-        noise = draws.normal("noise", channels, shape.height_px // cell, shape.width_px // cell).to(device)
         shown = batch.weight > 0
-        pictures = draw(task, noise[shown], {"image": batch.image_emb[shown], "text": batch.text_emb[shown]})
+        seeds = batch.slot[shown].tolist()
+        cells = (channels, shape.height_px // cell, shape.width_px // cell)
+        pictures = draw(task, seeds, cells, {"image": batch.image_emb[shown], "text": batch.text_emb[shown]})
         Store(str(folder)).write(f"samples/{step:09d}.png", _sheet(pictures))
         return {}
 
@@ -55,23 +63,23 @@ def sampler(run: Run, device: torch.device) -> Sampler | None:
 
 
 @torch.no_grad()
-def draw(task: DecoderTask, noise: torch.Tensor, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return pictures f32[B,3,H,W] in [-1,1] for noise f32[B,C,h,w], by the scheduler's own steps with guidance."""
-    import diffusers
+def draw(
+    task: DecoderTask, seeds: Sequence[int], shape: tuple[int, int, int], embeddings: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """Return pictures f32[B,3,H,W] in [-1,1] of embeddings f32[B,D], as `tamis sample` draws them by default."""
+    module = task.module
 
-    name, config = task.objective.scheduler()
-    scheduler = getattr(diffusers, name).from_config(config)
-    if name == "DDIMScheduler" and task.latents is not None:
-        scheduler.register_to_config(clip_sample_range=4.0)  # latents are not within ±1
-    scheduler.set_timesteps(SOLVER_STEPS)
-    at = noise
-    said = torch.arange(2 * len(noise), device=noise.device) < len(noise)
-    twice = {name: torch.cat([one, one]) for name, one in embeddings.items()}
-    for time in scheduler.timesteps:
-        times = time.to(noise).expand(2 * len(noise))
-        with_, without = task.module(torch.cat([at, at]), times, twice, said).float().chunk(2)
-        at = scheduler.step(without + GUIDANCE * (with_ - without), time, at).prev_sample
-    return (task.latents.decode(at) if task.latents is not None else at).clamp(-1, 1)
+    def denoise(x: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = module.net(x, timestep=time, encoder_hidden_states=tokens, return_dict=False)[0]
+        return found.float()
+
+    nothing = torch.zeros(len(seeds), dtype=torch.bool, device=next(iter(embeddings.values())).device)
+    predict = task.config.predict
+    made = sampling.sample(
+        denoise, predict, module.condition(embeddings), module.condition(embeddings, nothing), seeds, shape,
+        sampling.Sampling("unipc" if predict == "flow" else "ddim"), latent=task.latents is not None,
+    )  # fmt: skip
+    return (task.latents.decode(made) if task.latents is not None else made).clamp(-1, 1)
 
 
 @torch.no_grad()
@@ -81,7 +89,7 @@ def _sampled_cos(task: PriorTask, text: torch.Tensor, image: torch.Tensor, shown
 
     name, config = task.objective.scheduler()
     scheduler = getattr(diffusers, name).from_config(config)
-    scheduler.set_timesteps(SOLVER_STEPS)
+    scheduler.set_timesteps(PRIOR_STEPS)
     at = draws.normal("noise", image.shape[1]).to(image)
     said = torch.ones(len(at), dtype=torch.bool, device=at.device)
     for time in scheduler.timesteps:

@@ -83,8 +83,10 @@ class Exposure:
     def of(self, uid: bytes) -> list[dict[str, Any]]:
         """Return the checkpoints that saw a sample, rising, with the newest one that did not."""
         place = self.run.shown.find(uid)
-        if place is None or not self.steps:
+        if place is None:
             return []
+        if not self.steps:
+            return self._gone(*place)
         found = self.seen(*place)
         if found is None:
             return []
@@ -99,14 +101,24 @@ class Exposure:
             if step > (-1 if clean is None else clean)
         ]
 
-    def seen(self, shard: int, row: int) -> tuple[int, int | None] | None:
-        """Return the first step that fed a row (0 where none did yet) and the newest checkpoint that holds nothing of it.
+    def _gone(self, shard: int, row: int) -> list[dict[str, Any]]:
+        """Tell of a run whose checkpoints were removed: copies and exports may live on."""
+        reached = ledger.reach(self.run.folder)
+        first = self.first_step(reached, shard, row) if reached else None
+        scaled = int(self.run.shown.number(np.array([shard]), np.array([row]))[0]) in self._scale
+        if not reached or (first is None and not scaled):
+            return []
+        why = "its checkpoints are gone; exports and copies of them that were made hold it"
+        return [{**_unknown(vars(self.run.facts) | {"folder": str(self.run.folder)}, why), "first_step": first}]
+
+    def seen(self, shard: int, row: int) -> tuple[int | None, int | None] | None:
+        """Return the first step that fed a row (None where none did yet) and the newest checkpoint that holds nothing of it.
 
         None where no checkpoint holds anything of it. Where the scale of the embeddings was taken from the row, all do.
         """
         first = self.first_step(self.steps[-1], shard, row)
         if int(self.run.shown.number(np.array([shard]), np.array([row]))[0]) in self._scale:
-            return first or 0, None
+            return first, None
         return None if first is None else (first, max((step for step in self.steps if step <= first), default=None))
 
 
@@ -156,7 +168,7 @@ def _must_be_known(run: Run) -> None:
 
 def _unknown(entry: dict[str, Any], why: str) -> dict[str, Any]:
     return {
-        "checkpoint": entry["folder"], "run": entry["run"], "kind": entry["kind"], "snapshot": entry["snapshot"],
+        "checkpoint": entry["folder"], "run": entry.get("run") or entry["id"], "kind": entry["kind"], "snapshot": entry["snapshot"],
         "first_step": None, "times": None, "last_clean": None, "unknown": why,
     }  # fmt: skip
 
@@ -187,6 +199,6 @@ def tainted(run: Run) -> Tainted | None:
     clean = [step for _, step in found]
     return Tainted(
         len(found),
-        min(first for first, _ in found),
+        min((first for first, _ in found if first is not None), default=0),
         None if None in clean else min(step for step in clean if step is not None),
     )

@@ -53,7 +53,22 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
         if theirs["clip"].get("weights_sha256") != facts["clip"].get("weights_sha256"):
             raise InputError(f"{prior} learnt from another encoder ({theirs['clip'].get('model')}) than {folder}")
         made = models.load(their_weights)
-        facts["prior"] = {name: theirs[name] for name in ("run", "step", "images_seen", "weights_sha256", "snapshot")}
+        facts["prior"] = {
+            name: theirs[name]
+            for name in (
+                "run",
+                "step",
+                "images_seen",
+                "skipped",
+                "weights_sha256",
+                "dataset",
+                "rows",
+                "snapshot",
+                "snapshot_digest",
+                "refusals",
+                "parents",
+            )
+        }
     assert isinstance(decoder, models.Decoder)
     vae = run.config.decoder.vae
     assert made is None or isinstance(made, models.Prior)

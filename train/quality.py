@@ -29,7 +29,8 @@ def retrieved(
     compete: equal texts do not. Chance is at/among, or more where there are fewer texts.
     """
     rng = np.random.default_rng(seed)
-    pool = texts if pool is None else pool
+    pool = _unit(texts if pool is None else pool)
+    texts = _unit(texts)  # stored in halves: not quite of unit length, and then a text is no equal of itself
     hits, chances = 0, []
     for picture, text in zip(pictures, texts, strict=True):
         others = np.flatnonzero(pool @ text <= 0.9999)
@@ -37,6 +38,11 @@ def retrieved(
         hits += int((pool[drawn] @ picture >= float(picture @ text)).sum() < at)
         chances.append(min(1.0, at / (len(drawn) + 1)))
     return Share(hits, len(pictures), float(np.mean(chances)) if chances else 1.0)
+
+
+def _unit(vectors: F32) -> F32:
+    found: F32 = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return found
 
 
 def kid(one: F32, two: F32) -> Estimate:

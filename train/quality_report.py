@@ -8,11 +8,10 @@ from typing import Any, Final
 from pipeline.figures import INK, KEPT, OTHER, SOFT, svg
 from pipeline.store import Store
 from train.making import Made, Settings, sheet
+from train.sheets import RECORD, SHEET
 from train.trial import Trial, among
 
-RECORD: Final = "quality.json"
 FIGURE: Final = "quality.svg"
-SHEET: Final = "quality.png"
 _SHOWN: Final = 40
 _FACTS: Final = ("run", "step", "images_seen", "snapshot", "resolution_px")
 
@@ -25,7 +24,7 @@ def record(trial: Trial, facts: Mapping[str, Any], settings: Settings, solver: s
         "prior": {name: prior[name] for name in ("run", "step", "images_seen")} if prior else None,
         "among": among(trial), "sampler": {
             "solver": settings.solver or solver, "steps": settings.steps, "guidance": settings.guidance, "seed": seed,
-        }, **trial.told(),
+        }, **trial.told(), "sheet_uids": list(trial.rows.uids[:_SHOWN]),
     }  # fmt: skip
 
 

@@ -177,6 +177,16 @@ def must_have_its_parts(run: Run) -> None:
             )
 
 
+def must_begin_as_made(run: Run) -> None:
+    """Refuse a run that has no checkpoint yet and whose weights to start from are not those that it was made for."""
+    begun = beginning(run.facts.kind, run.config, run.facts.base)
+    if run.facts.parents[: len(begun.parents)] != begun.parents:
+        raise InvariantError(
+            f"{run.folder} was made to start from {', '.join(run.facts.parents)}; there is {', '.join(begun.parents)} now. Put it back, "
+            "or start a new run"
+        )
+
+
 def kind_of(folder: Path) -> str | None:
     """Return what is trained in a folder, or None where there is no run."""
     return open_run(folder).facts.kind if (folder / _FILE).is_file() else None

@@ -22,6 +22,7 @@ from train.presets import Kind
 from train.progress import Progress
 from train.run import Run
 from train.settings import TrainConfig
+from train.sheets import remove_stale
 from train.sources import source
 from train.tasks import DecoderTask, PriorTask, Task, decoder_task, prior_task
 from train.world import World, joined
@@ -77,8 +78,12 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
         runs.keep(run)  # how it is run may have changed
         runs.register(run)
         _must_be_there(run)
+        remove_stale(run)
     world.wait()
     at = checkpoint.last(run.folder)
+    runs.must_have_its_parts(run)
+    if at is None:
+        runs.must_begin_as_made(run)
     batches = source(run, run.shown, run.order, world, plain=False)
     task = make_task(run, batches, world)
     progress = Progress(
@@ -89,7 +94,6 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
         folder = run.folder / checkpoint.name(at)
         same_encoder(run.rows.facts.clip, checkpoint.read(folder).clip)
         runs.must_be_as_trained(run, at)
-        runs.must_have_its_parts(run)
         loop.restore(folder)
     if world.first:
         ledger.drop_after(run.folder, at or 0)

@@ -47,6 +47,7 @@ class Rows:
     image: F32
     """f32[N,D], stored vectors, unit norm; `text` alike."""
     text: F32
+    uids: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -56,6 +57,7 @@ def rows_of(run: Run, rows: Manifest, count: int, purpose: str) -> Rows:
     """Read `count` rows in an order of the run's seed, or as many as there are; hidden ones are passed over."""
     order = Order(rows.shards, key(run.config.data.seed, purpose), _READ, run.config.data.window)
     captions: list[str] = []
+    uids: list[str] = []
     pictures: list[U8] = []
     vectors: list[tuple[F32, F32]] = []
     if rows.rows_shown:
@@ -66,10 +68,11 @@ def rows_of(run: Run, rows: Manifest, count: int, purpose: str) -> Rows:
             batch = source[step]
             shown = np.flatnonzero(batch.weight.numpy() > 0)[: count - len(captions)]
             captions += [batch.captions[at] for at in shown]
+            uids += [bytes(batch.uid[at]).ljust(16, b"\0").hex() for at in shown]
             pictures += [batch.pixels[at].permute(1, 2, 0).numpy() for at in shown]
             vectors.append((batch.image_emb[shown].numpy(), batch.text_emb[shown].numpy()))
     image, text = (np.concatenate([one[i] for one in vectors]) if vectors else np.zeros((0, 0), "f4") for i in (0, 1))
-    return Rows(tuple(captions), tuple(pictures), image, text)
+    return Rows(tuple(captions), tuple(pictures), image, text, tuple(uids))
 
 
 def texts_of(run: Run, rows: Manifest, count: int) -> F32:

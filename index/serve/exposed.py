@@ -29,5 +29,7 @@ def said(seen: Mapping[str, Any]) -> str:
     """Return one checkpoint as a phrase."""
     if "unknown" in seen:
         return f"perhaps {seen['model']}: {seen['unknown']}"
+    if seen["first_step"] is None:
+        return f"{seen['model']} (its vector alone, for the scale of vectors)"
     times = "once" if seen["times"] == 1 else f"{seen['times']:,} times"
     return f"{seen['model']} (first at step {seen['first_step']:,}, {times})"

@@ -10,6 +10,7 @@ from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from tests import small_dataset
 from tests.train import tiny_run
+from tests.train.distinct import distinct
 from train.run import Run
 
 
@@ -22,7 +23,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A data set of 76 drawings with 8-d embeddings, not to be changed."""
-    return small_dataset.build(tmp_path_factory.mktemp("pictures") / "set").store
+    return distinct(small_dataset.build(tmp_path_factory.mktemp("pictures") / "set").store)
 
 
 @pytest.fixture

@@ -55,6 +55,12 @@ def test_the_last_ones_every_nth_and_the_best_are_kept(
     assert checkpoint.steps(tmp_path) == left
 
 
+def test_a_loss_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    made(tmp_path, 1, 2, 3, 4, losses={1: 0.5, 2: float("nan"), 3: 0.7, 4: 0.9})
+    checkpoint.prune(tmp_path, 1, None)
+    assert checkpoint.steps(tmp_path) == [1, 4]
+
+
 def test_a_folder_that_is_no_checkpoint_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no checkpoint here"):
         checkpoint.read(tmp_path)

@@ -127,7 +127,7 @@ def test_a_locked_tower_stays_as_it_was_and_the_other_one_learns(
 
 
 def test_the_bundled_model_goes_on_learning(pictures: Store, tmp_path: Path) -> None:
-    settings = tiny_clip.toml(tmp_path / "run.toml", optim={"steps": 1, "batch": 4, "micro_batch": 2})
+    settings = tiny_clip.toml(tmp_path / "run.toml", optim={"steps": 1, "batch": 4})
     out = tmp_path / "run"
     tamis("train", "clip", pictures.root, "--model", "tamis-mini", "--out", out, "--config", settings, "--quiet")
     assert metrics(out, "loss")[0] < 2 * np.log(4)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from open_clip import ClipLoss
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from pipeline.errors import ConfigError, InvariantError
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests.train import tiny_clip
@@ -252,3 +253,29 @@ def test_plain_clip_models_have_a_text_tower_to_lock_too(tmp_path: Path, picture
     learns = {name for name, one in clip_task(run, alone()).module.named_parameters() if one.requires_grad}
     assert learns == {"logit_scale", *(name for name in learns if name.startswith("visual."))}
     assert len(learns) > 10
+
+
+def test_a_model_that_sees_pieces_apart_learns_in_none(pictures: Store, model: Path, tmp_path: Path) -> None:
+    normed = tiny_clip.folder(tmp_path / "normed", vision=NORMED)
+    for folder, micro, refused in ((normed, 4, True), (normed, 16, False), (model, 4, False)):
+        run = create(
+            "clip",
+            pictures,
+            tiny_clip.config(folder, optim={"micro_batch": micro}),
+            tmp_path / f"run-{folder.name}-{micro}",
+        )
+        if refused:
+            with pytest.raises(ConfigError, match=r"optim.micro_batch: this model has batch norms or dropout"):
+                clip_task(run, alone())
+        else:
+            assert clip_task(run, alone())
+
+
+def test_other_weights_to_start_from_than_the_run_was_made_for_are_refused(pictures: Store, tmp_path: Path) -> None:
+    model = tiny_clip.folder(tmp_path / "model", weights=True)
+    run = create("clip", pictures, tiny_clip.config(model), tmp_path / "run")
+    weights = load_file(model / "open_clip_model.safetensors")
+    save_file({name: value * 2 for name, value in weights.items()}, model / "open_clip_model.safetensors")
+    with pytest.raises(InvariantError, match="was made to start from"):
+        train(run, quiet=True)
+    assert checkpoint.steps(run.folder) == []

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.clip_spec import ModelSpec
-from pipeline.errors import InputError, TamisError
+from pipeline.errors import FormatError, InputError, TamisError
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from tests.train import tiny_run
@@ -197,6 +197,19 @@ def test_an_export_that_is_not_as_it_was_written_draws_nothing(
         (folder / file).write_bytes(change((folder / file).read_bytes()))
     with pytest.raises(TamisError, match=says):
         tamis("sample", folder, "--image", picture, "--out", tmp_path / "out")
+
+
+def test_code_of_somebody_else_in_an_export_is_not_run(decoder_run: Run, picture: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    tamis("export", decoder_run.folder, "--out", folder)
+    code = (folder / "sampling.py").read_bytes() + f"\nopen({str(tmp_path / 'ran')!r}, 'w')\n".encode()
+    (folder / "sampling.py").write_bytes(code)
+    told = json.loads((folder / "tamis.json").read_text())
+    told["files"]["sampling.py"] = hashlib.sha256(code).hexdigest()
+    (folder / "tamis.json").write_text(json.dumps(told))
+    with pytest.raises(FormatError, match="not this version's code, so it is not run"):
+        tamis("sample", folder, "--image", picture, "--out", tmp_path / "out")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_empty_folder_is_filled_from_within(

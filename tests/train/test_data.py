@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from pipeline.snapshot import Snapshot, read
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests import small_dataset
+from tests.train.distinct import distinct
 from train import data, manifest
 from train.buckets import NONE, Bucket, buckets
 from train.data import Batch, Batches, loader, same_encoder
@@ -25,7 +27,9 @@ SQUARE = (Bucket(32, 32),)
 
 @pytest.fixture
 def small(tmp_path: Path) -> small_dataset.Small:
-    return small_dataset.build(tmp_path / "set")
+    made = small_dataset.build(tmp_path / "set")
+    distinct(made.store)
+    return made
 
 
 def batches(store: Store, rows: Manifest, batch: int = 16, rank: int = 0, world: int = 1) -> Batches:
@@ -57,6 +61,22 @@ def test_an_epoch_shows_every_sample_of_the_snapshot_once_with_its_picture_and_v
         assert (one.pixels[there].float().std(dim=(1, 2, 3)) > 1).all()
         assert torch.allclose(one.image_emb[there].norm(dim=1), torch.ones(int(there.sum())), atol=0.01)
         assert not one.image_emb[~there].any()
+
+
+def test_every_sample_has_the_vectors_of_its_own_row(small: small_dataset.Small) -> None:
+    own: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+    for shard in small.snapshot.shards:
+        paths = {role: Path(small.store.root) / name for role, name in shard_files("000001", shard.number).items()}
+        keys = [bytes.fromhex(one) for one in pq.read_table(paths["parquet"])["key"].to_pylist()]
+        own |= dict(zip(keys, zip(np.load(paths["img_emb"]), np.load(paths["text_emb"]), strict=True), strict=True))
+    assert len({image.tobytes() for image, _ in own.values()}) == len(own) == small.snapshot.rows
+    source = batches(small.store, made(small))
+    for step in range(source.order.batches):
+        batch = source[step]
+        for at in np.flatnonzero(batch.weight.numpy()):
+            image, text = own[bytes(batch.uid[at]).ljust(16, b"\0")]
+            assert np.array_equal(batch.image_emb[at].numpy(), image.astype(np.float32))
+            assert np.array_equal(batch.text_emb[at].numpy(), text.astype(np.float32))
 
 
 def test_workers_and_processes_change_nothing(small: small_dataset.Small) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, InvariantError
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests.train import tiny_pipeline
@@ -86,3 +86,24 @@ def test_a_folder_that_cannot_be_fine_tuned_is_refused_with_the_reason(
     with pytest.raises(InputError, match="no diffusers"):
         tamis("train", "finetune", pictures.root, "--from", tmp_path, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_schedule_of_the_pipeline_is_part_of_the_run(pictures: Store, tmp_path: Path) -> None:
+    base = tiny_pipeline.make(tmp_path / "base")
+    (tmp_path / "run.toml").write_text(CONFIG)
+    begin = (
+        "train",
+        "finetune",
+        pictures.root,
+        "--from",
+        base,
+        "--out",
+        tmp_path / "run",
+        "--config",
+        tmp_path / "run.toml",
+    )
+    tamis(*begin, "--steps", "1", "--quiet")
+    schedule = base / "scheduler" / "scheduler_config.json"
+    schedule.write_text(json.dumps({**json.loads(schedule.read_text()), "prediction_type": "v_prediction"}))
+    with pytest.raises(InvariantError, match=r"scheduler: not the model that .*run was begun with"):
+        tamis("train", "finetune", pictures.root, "--out", tmp_path / "run", "--resume", "--steps", "2", "--quiet")

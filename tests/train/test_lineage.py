@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 from pyroaring import BitMap64
 
-from pipeline.errors import FormatError, InvariantError, TamisError
+from pipeline import exposure
+from pipeline.errors import FormatError, InputError, InvariantError, TamisError
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests import small_dataset
 from tests.train import tiny_run
 from tests.train.command import tamis
-from train import checkpoint, ledger
+from train import checkpoint, grid, ledger, sheets
+from train import run as train_run
 from train.data import Batches
 from train.lineage import Exposure, checkpoints, tainted
 from train.manifest import name
@@ -335,3 +337,65 @@ def test_after_erasure_names_its_folder_after_the_run_it_stands_in(
     tamis("train", "after-erasure", ".", "--quiet")
     (new,) = tmp_path.glob("run-after-*")
     assert open_run(new).facts.parents[-1].startswith(run.facts.id)
+
+
+def test_a_run_whose_checkpoints_are_gone_may_live_on_in_an_export(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.trained(own, tmp_path / "run", "prior", data={"scale_rows": 8}, optim={"steps": 6})
+    seen, unseen = (fed(run, 7)[at][0] for at in (5, 6))
+    for step in checkpoint.steps(run.folder):
+        checkpoint.remove(run.folder, step)
+    (told,) = checkpoints(own, [seen])[seen]
+    assert (told["checkpoint"], told["first_step"], told["times"]) == (str(run.folder), 5, None)
+    assert "its checkpoints are gone; exports and copies of them that were made hold it" in told["unknown"]
+    assert checkpoints(own, [unseen])[unseen] == []
+
+
+def test_of_a_row_that_gave_only_its_vector_no_step_is_told(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.trained(own, tmp_path / "run", "prior", data={"scale_rows": 32}, optim={"steps": 2})
+    uid = fed(run, 4)[3][0]
+    (told,) = checkpoints(own, [uid])[uid]
+    assert (told["first_step"], told["times"], told["last_clean"]) == (None, 0, None)
+    assert "its vector alone, for the scale of vectors" in exposure.told(told)
+
+
+def test_who_is_removed_while_after_erasure_begins_is_not_carried_on(
+    own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tiny_run.trained(
+        own,
+        tmp_path / "run",
+        "prior",
+        optim={"steps": 9},
+        run={"checkpoint_steps": 3, "keep_last": 9},
+        data={"scale_rows": 8},
+    )
+    late, early = fed(run, 9)[7][0], fed(run, 9)[4][0]
+    hide(own, late)
+    begun = train_run.branch
+
+    def meanwhile(*args: Any) -> Run:
+        made = begun(*args)
+        hide(own, early)
+        return made
+
+    monkeypatch.setattr(train_run, "branch", meanwhile)
+    with pytest.raises(InputError, match=r"somebody else was removed meanwhile: remove .*new and run the same command"):
+        tamis("train", "after-erasure", run.folder, "--out", tmp_path / "new", "--quiet")
+    assert checkpoint.steps(tmp_path / "new") == [6]
+    assert not (tmp_path / "new" / "metrics.jsonl").exists()
+
+
+def test_sheets_go_when_somebody_they_were_drawn_for_has_gone(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.trained(own, tmp_path / "run", run={"sample_steps": 4})
+    batches = grid.source(run)
+    drawn, other = (bytes(one).ljust(16, b"\0") for one in (batches[0].uid[1], fed(run, 1)[0][0]))
+    (run.folder / "quality.png").write_bytes(b"sheet")
+    (run.folder / "quality.json").write_text(json.dumps({"sheet_uids": [drawn.hex()]}))
+    hide(own, other)
+    assert sheets.stale(run) == []
+    hide(own, drawn)
+    said = tamis("train", "after-erasure", run.folder, "--out", tmp_path / "new", "--quiet")
+    assert said.count("samples/") == 2
+    assert "quality.png" in said
+    assert not (run.folder / "quality.png").exists()
+    assert list((run.folder / "samples").iterdir()) == []

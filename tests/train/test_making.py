@@ -225,7 +225,7 @@ def test_the_card_says_what_is_known_and_that_the_rest_was_not_measured(tmp_path
     assert "not measured" in told
     unit = np.eye(20, dtype=np.float32)
     quality = measure(Sample(unit, unit, unit), unit, unit).told()
-    kept = {"held": quality, "among": 20, "prior": {"run": "p1"}, "step": 10}
+    kept = {"held": quality, "among": 20, "prior": {"run": "p1", "step": 4}, "run": "r1", "step": 10}
     kept["sampler"] = {"solver": "unipc", "steps": 12, "guidance": 3.0}
     (tmp_path / "quality.json").write_text(json.dumps(kept))
     told = card(FACTS, "emoji", tmp_path)

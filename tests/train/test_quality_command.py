@@ -62,7 +62,11 @@ def test_a_model_that_learnt_nothing_is_measured_and_does_not_pass(
     assert kept["attributes"][0]["words"] == ["circle", "square", "triangle", "cross"]
     assert kept["sampler"] == {"solver": "unipc", "steps": 3, "guidance": Settings().guidance, "seed": 0}
     assert kept == json.loads((decoder.folder / "quality.json").read_text())
-    assert f"step {kept['step']:,}, drawn from prompts" in card(facts_of(decoder, None), "shapes", decoder.folder)
+    facts = {**facts_of(decoder, None), "prior": {"images_seen": 1, **kept["prior"]}}
+    assert f"step {kept['step']:,}, drawn from prompts" in card(facts, "shapes", decoder.folder)
+    without = card({**facts_of(decoder, None), "prior": None}, "shapes", decoder.folder)
+    assert "not measured of this checkpoint with this prior" in without
+    assert "not measured of this" in card({**facts, "step": 1}, "shapes", decoder.folder)
     root = Xml.fromstring((decoder.folder / "quality.svg").read_bytes())
     assert root.tag.endswith("svg")
     with Image.open(decoder.folder / "quality.png") as sheet:

@@ -52,8 +52,8 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Make one picture for each prompt or embedding f32[B,D] (unit norm).
 
         Given `image`, it is changed (`strength` in (0,1]); with `mask_image`, only where the mask is white. `seeds` are one a
-        picture, 0, 1, … when absent. `precision`: "auto" computes the decoder in bfloat16 where the processor has it, as it was
-        trained; "float32" is nearest to the same picture on every machine.
+        picture, 0, 1, … when absent. `precision`: "auto" computes the decoder in bfloat16 where the processor has it;
+        "float32" is nearest to the same picture on every machine.
 
         Returns `.images`: PIL pictures, or f32[B,H,W,3] in [0,1] with `output_type="np"`.
         """

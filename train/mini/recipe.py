@@ -63,6 +63,9 @@ class Recipe:
             raise InputError(
                 "Fluent's emoji are SVG files: `pip install 'tamis[demo]'` brings resvg-py, which draws them"
             )
+        self._once("share.json", lambda: json.dumps(self.share_frac))
+        if (held := json.loads((self.folder / "share.json").read_text())) != self.share_frac:
+            raise InputError(f"{self.folder} was begun with --share {held:g}; go on so, or name another folder")
         self._once("pictures.jsonl", self._draw)
         self._once("phrases.json", self._phrases)
         self._once("taught.json", self._teach)

@@ -140,10 +140,13 @@ def _alike(by_length: NDArray[np.int64], chance: np.random.Generator) -> NDArray
 def _keep(text: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, step: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: one.detach().contiguous() for name, one in text.state_dict().items()}
-    save_optimizer(optimizer, folder / "moments.draft")
+    save_optimizer(optimizer, folder / f"moments-{step}.draft")
+    (folder / f"moments-{step}.draft").replace(folder / f"moments-{step}.safetensors")
     save_file({**weights, "steps": torch.tensor(step)}, folder / "text.draft")
-    for name in ("moments", "text"):
-        (folder / f"{name}.draft").replace(folder / f"{name}.safetensors")
+    (folder / "text.draft").replace(folder / "text.safetensors")  # from here on these moments count
+    for other in folder.glob("moments*"):
+        if other.name != f"moments-{step}.safetensors":
+            other.unlink()
 
 
 def _resumed(text: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> int:
@@ -152,5 +155,5 @@ def _resumed(text: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) ->
     weights = load_file(folder / "text.safetensors")
     step = int(weights.pop("steps"))
     text.load_state_dict(weights)
-    load_optimizer(optimizer, folder / "moments.safetensors")
+    load_optimizer(optimizer, folder / f"moments-{step}.safetensors")
     return step

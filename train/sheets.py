@@ -1,0 +1,48 @@
+"""Pictures that a run keeps for people to look at, drawn from rows of the data set: which of them must go when somebody has gone.
+
+What is drawn for a row is not its picture, but it is made from its vector or its caption, and a sheet of `quality` shows captions.
+"""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from pipeline.tombstones import Watch
+from train.grid import source
+from train.manifest import name
+from train.run import Run
+
+RECORD: Final = "quality.json"
+SHEET: Final = "quality.png"
+"""What `tamis train quality` writes into a run's folder."""
+
+
+def stale(run: Run) -> list[Path]:
+    """Return the sheets in a run's folder for which somebody was drawn who is hidden or erased by now."""
+    hidden = Watch(run.store, 0).hidden()
+    found = sorted((run.folder / "samples").glob("*.png"))
+    if found:
+        batches = source(run)
+        slots = batches.where(0)
+        rows = batches.manifest.number(slots.shard, slots.row)
+        drawn = batches.manifest.names[rows[rows >= 0]]
+        found = found if np.isin(drawn, np.array([name(uid) for uid in hidden], np.uint64)).any() else []
+    return [*found, *([run.folder / SHEET] if _captions(run.folder) & hidden else [])]
+
+
+def _captions(folder: Path) -> set[bytes]:
+    """Return whose captions stand in the sheet of `tamis train quality`."""
+    if not (folder / SHEET).exists() or not (folder / RECORD).exists():
+        return set()
+    told = json.loads((folder / RECORD).read_text())
+    return {bytes.fromhex(uid) for uid in told.get("sheet_uids", ())}
+
+
+def remove_stale(run: Run) -> list[Path]:
+    """Remove those sheets and return which they were."""
+    gone = stale(run)
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return gone
