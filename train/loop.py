@@ -26,6 +26,7 @@ from train.ledger import Segment
 from train.optim import Averaged, adamw, lr_at, trained
 from train.progress import Progress
 from train.run import Run, renew
+from train.settings import digest_of
 from train.tasks import Task
 from train.validation import Validation
 from train.world import World, plain_attention
@@ -197,7 +198,7 @@ class Loop:
         run = self.run
         return Cursor(
             self.step, self.step // run.order.batches, run.order.batch, run.order.seed, order.VERSION, run.shown.digest,
-            run.config.digest(), _version(), run.rows.facts.clip, self.images_seen, self.skipped, self.average.steps,
+            digest_of(run.facts.config), _version(), run.rows.facts.clip, self.images_seen, self.skipped, self.average.steps,
             self.judged.get("validation_loss"), run.facts.parents,
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.settings import OptimConfig
 
@@ -50,21 +51,34 @@ def trained(module: nn.Module) -> list[nn.Parameter]:
     return [one for one in module.parameters() if one.requires_grad]
 
 
+def _statistics(module: nn.Module) -> list[torch.Tensor]:
+    """Return the running means and variances of batch norms; other buffers are constants (some of them infinite)."""
+    norms = (one for one in module.modules() if isinstance(one, _BatchNorm))
+    return [one for norm in norms for one in (norm.running_mean, norm.running_var) if one is not None]
+
+
 @dataclass
 class Averaged:
-    """An exponential moving average of a module's weights whose decay rises as 1-(1+n)^-3/4 to its final value."""
+    """An exponential moving average of a module's weights whose decay rises as 1-(1+n)^-3/4 to its final value.
+
+    The running statistics of batch norms are averaged with the weights that they belong to.
+    """
 
     module: nn.Module
     ema: Any
+    buffers: list[torch.Tensor]
 
     @classmethod
     def of(cls, module: nn.Module, decay: float) -> "Averaged":
         """Begin with the module's weights as they are."""
-        return cls(module, EMAModel(trained(module), decay=decay, use_ema_warmup=True, power=3 / 4, foreach=True))
+        average = EMAModel(trained(module), decay=decay, use_ema_warmup=True, power=3 / 4, foreach=True)
+        return cls(module, average, [one.detach().clone() for one in _statistics(module)])
 
     def step(self) -> None:
         """Take the weights of this step in."""
         self.ema.step(trained(self.module))
+        for kept, one in zip(self.buffers, _statistics(self.module), strict=True):
+            kept.lerp_(one, 1 - self.ema.cur_decay_value)
 
     @property
     def steps(self) -> int:
@@ -74,17 +88,21 @@ class Averaged:
     @contextmanager
     def used(self) -> Iterator[None]:
         """Let the module have the averaged weights for a while."""
-        parameters = trained(self.module)
-        kept = [one.detach().clone() for one in parameters]
+        parameters, statistics = trained(self.module), _statistics(self.module)
+        kept = [one.detach().clone() for one in (*parameters, *statistics)]
         self.ema.copy_to(parameters)
+        for statistic, average in zip(statistics, self.buffers, strict=True):
+            statistic.copy_(average)
         try:
             yield
         finally:
-            for one, before in zip(parameters, kept, strict=True):
-                one.data.copy_(before)
+            for value, before in zip((*parameters, *statistics), kept, strict=True):
+                value.data.copy_(before)
 
     def restore(self, steps: int) -> None:
         """Take the module's weights as the average after so many steps."""
         for shadow, one in zip(self.ema.shadow_params, trained(self.module), strict=True):
             shadow.copy_(one.detach())
+        for kept, statistic in zip(self.buffers, _statistics(self.module), strict=True):
+            kept.copy_(statistic)
         self.ema.optimization_step = steps

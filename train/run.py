@@ -25,7 +25,7 @@ from train.compiling import settled
 from train.manifest import Manifest
 from train.order import Order
 from train.presets import Kind
-from train.settings import TrainConfig
+from train.settings import TrainConfig, digest_of
 from train.world import device_of
 
 REGISTER = "private/runs"
@@ -151,7 +151,7 @@ def must_be_as_trained(run: Run, step: int) -> None:
     """
     found = checkpoint.read(run.folder / checkpoint.name(step))
     names = ("the rows (rows/)", "the settings (run.json)", "the order's version")
-    now = (run.shown.digest, run.config.digest(), order.VERSION)
+    now = (run.shown.digest, digest_of(run.facts.config), order.VERSION)
     then = (found.manifest_digest, found.config_digest, found.order_version)
     changed = [name for name, mine, theirs in zip(names, now, then, strict=True) if mine != theirs]
     if changed:
@@ -205,9 +205,11 @@ def resumed(run: Run, config: TrainConfig | None, store: Store) -> Run:
         raise ConfigError(
             f"{run.folder} was begun with other settings ({', '.join(changed)}); leave them out to go on, or start another run"
         )
-    chosen = config.model_dump(mode="json")
+    asked, chosen = config.model_dump(mode="json"), {**run.facts.config}
     if config.run.compile == "auto":  # decided when the run began
-        chosen["run"]["compile"] = run.config.run.compile
+        asked["run"]["compile"] = run.config.run.compile
+    chosen["run"] = asked["run"]
+    chosen["optim"] = {**chosen["optim"], **{key: asked["optim"][key] for key in ("steps", "micro_batch")}}
     return replace(run, facts=replace(run.facts, config=chosen))
 
 

@@ -173,9 +173,23 @@ class TrainConfig(Section):
     run: RunConfig = RunConfig()
 
     def digest(self) -> str:
-        """Return a hash of what the weights depend on; how many steps there are in all is left out, a run may go on."""
-        skipped: Any = {"run": True, "optim": {"steps", "micro_batch"}}
-        return stable_hash(self.model_dump(mode="json", exclude=skipped))
+        """Return a hash of what the weights depend on."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+def digest_of(raw: dict[str, dict[str, Any]]) -> str:
+    """Return a hash of what the weights depend on in a configuration as it is kept: a later version may know more keys.
+
+    How many steps there are in all is left out, a run may go on.
+    """
+    free = {("optim", "steps"), ("optim", "micro_batch")}
+    return stable_hash(
+        {
+            section: {key: value for key, value in keys.items() if (section, key) not in free}
+            for section, keys in raw.items()
+            if section != "run"
+        }
+    )
 
 
 def settle(

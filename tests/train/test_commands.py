@@ -11,10 +11,12 @@ from pipeline.store import Store
 from tests.train import tiny_run
 from tests.train.command import tamis
 from train import checkpoint
+from train.data import Batches
+from train.lineage import checkpoints
 from train.presets import Kind
 from train.run import REGISTER, Run, held, open_run
 from train.settings import settle
-from train.start import begin
+from train.start import begin, train
 
 TOML = """
 [decoder]
@@ -67,6 +69,18 @@ def test_a_run_keeps_the_settings_its_weights_depend_on(
         tamis("train", "decoder", own.root, "--out", out, "--resume")
     with pytest.raises(InputError, match="trains a decoder"):
         tamis("train", "prior", pictures.root, "--out", out, "--resume")
+
+
+def test_a_run_of_a_version_that_knew_fewer_keys_goes_on_and_is_known(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.begun(own, tmp_path / "run", optim={"steps": 4})
+    told = json.loads((run.folder / "run.json").read_text())
+    assert told["config"]["data"].pop("scale_rows") == 32
+    (run.folder / "run.json").write_text(json.dumps(told))
+    assert train(open_run(run.folder), quiet=True)
+    tamis("train", "decoder", own.root, "--out", run.folder, "--resume", "--steps", "6", "--quiet")
+    assert checkpoint.steps(run.folder) == [4, 6]
+    uid = bytes(Batches(own, run.shown, run.order, pictures=False)[5].uid[0]).ljust(16, b"\0")
+    assert [one["times"] for one in checkpoints(own, [uid])[uid]][-1] == 1
 
 
 def test_two_people_do_not_train_one_run_at_once(own: Store, tmp_path: Path) -> None:

@@ -34,3 +34,18 @@ def test_the_average_follows_closely_at_first_and_is_lent_to_the_module_for_a_wh
     assert again.steps == 4
     with again.used():
         assert float(module.weight.detach()) == lent
+
+
+def test_running_statistics_are_averaged_with_the_weights_and_other_buffers_are_not() -> None:
+    module = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1))
+    module.register_buffer("constant", torch.tensor([0.1, float("-inf")]))
+    average = Averaged.of(module, 0.9)
+    for step in range(20):
+        module(torch.full((4, 1), float(step)) + torch.arange(4.0)[:, None])
+        average.step()
+    now = float(module[0].running_mean)  # type: ignore[arg-type]
+    with average.used():
+        lent = float(module[0].running_mean)  # type: ignore[arg-type]
+        assert torch.equal(module.get_buffer("constant"), torch.tensor([0.1, float("-inf")]))
+    assert float(module[0].running_mean) == now  # type: ignore[arg-type]
+    assert 0 < lent < 0.9 * now
