@@ -38,6 +38,15 @@ def fed(run: Run, until: int) -> list[list[bytes]]:
     ]
 
 
+def every(steps: int, *, of: int) -> dict[str, dict[str, Any]]:
+    """Return what is set for checkpoints at so many steps, all kept; the scale is taken from no row that came after the first."""
+    return {
+        "optim": {"steps": of},
+        "run": {"checkpoint_steps": steps, "keep_last": 9},
+        "data": {"scale_rows": 8 * steps},
+    }
+
+
 def hide(store: Store, *uids: bytes) -> None:
     publish(store, of_request(list(uids), [""] * len(uids), "r1"))
 
@@ -79,14 +88,7 @@ def test_rows_held_out_for_validation_were_seen_by_no_checkpoint(long_run: Run) 
 
 
 def test_times_leave_out_what_was_hidden_when_its_turn_came(own: Store, tmp_path: Path) -> None:
-    run = tiny_run.begun(
-        own,
-        tmp_path / "run",
-        "prior",
-        optim={"steps": 24},
-        run={"checkpoint_steps": 6, "keep_last": 9},
-        data={"scale_rows": 48},
-    )
+    run = tiny_run.begun(own, tmp_path / "run", "prior", **every(6, of=24))
     batches = fed(run, 24)
     late = batches[7][0]  # hidden after step 6: never seen
     seen = batches[2][1]  # seen once, hidden from then on
@@ -156,14 +158,7 @@ def test_the_command_names_checkpoints_and_a_run_that_is_gone_is_said_to_be_unkn
 
 
 def test_after_an_erasure_a_new_run_goes_on_from_the_last_clean_checkpoint(own: Store, tmp_path: Path) -> None:
-    run = tiny_run.trained(
-        own,
-        tmp_path / "run",
-        "prior",
-        optim={"steps": 9},
-        run={"checkpoint_steps": 3, "keep_last": 9},
-        data={"scale_rows": 24},
-    )
+    run = tiny_run.trained(own, tmp_path / "run", "prior", **every(3, of=9))
     assert tainted(run) is None
     gone = fed(run, 5)[4][2]
     hide(own, gone)
