@@ -11,6 +11,7 @@ from pipeline.ids import stable_hash
 from train import latents
 from train.buckets import Bucket, buckets
 from train.settings import TrainConfig
+from train.world import processes
 
 MODEL: Final = "open_clip"
 """Folder of a CLIP run with its model's configuration and tokenizer: a `local-dir:` folder but for the weights."""
@@ -74,7 +75,9 @@ def _clip(config: TrainConfig) -> Beginning:
 
     said = config.clip.model
     base = clip_base.Base(clip_base.spec_of(said))
-    preprocess = clip_base.preprocessing(base.make(weights=False, device="meta"))
+    model = base.make(weights=False, device="meta")
+    clip_base.must_bear_pieces(model, config.optim.micro_batch, config.optim.batch // processes())
+    preprocess = clip_base.preprocessing(model)
     px = Look.of(preprocess).fit.size_px
     weights = base.weights_sha256()
     return Beginning(

@@ -92,6 +92,12 @@ def publish(final: Path, draft: Path, fill: Callable[[Path], object], then: str 
         _sync_one(final.parent)
 
 
+def must_be_new(out: Path) -> None:
+    """Refuse to publish over something; InputError."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is not empty; name a new folder")
+
+
 @contextmanager
 def _as_os_error() -> Iterator[None]:
     """Let safetensors speak of a full disk as everybody does."""

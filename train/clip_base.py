@@ -12,6 +12,7 @@ import open_clip
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.tokenizer import SigLipTokenizer
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.clip_model import open_clip_name, weights_file
 from pipeline.clip_spec import ModelSpec, file_sha256
@@ -32,6 +33,19 @@ def spec_of(said: str) -> ModelSpec:
         return ModelSpec(said)
     name, _, pretrained = said.partition("/")
     return ModelSpec(name, pretrained or None)
+
+
+def must_bear_pieces(model: nn.Module, piece: int | None, share: int) -> None:
+    """Refuse to cut a process's share of a batch for a model that would learn something else then; None cuts nothing.
+
+    Batch norms and dropout look at pieces.
+    """
+    at_once = any(isinstance(one, _BatchNorm) or (isinstance(one, nn.Dropout) and one.p > 0) for one in model.modules())
+    if piece is not None and piece < share and at_once:
+        raise ConfigError(
+            "optim.micro_batch: this model has batch norms or dropout, which see a piece and not the batch; what it learns would "
+            "depend on the pieces. Leave it out, or take a smaller optim.batch"
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from train import checkpoint
 from train.beginning import MODEL
 from train.clip_base import CONFIG, WEIGHTS, WORDS
 from train.clip_card import RECALLS, card
+from train.handed_out import noted
 from train.progress import METRICS
 from train.run import Run, open_run
 
@@ -26,8 +27,6 @@ def export_clip(run: Path, out: Path, step: int | None = None) -> None:
     if at is None:
         raise InputError(f"{run}: no checkpoint yet; wait for the first, or `tamis train clip … --resume`")
     out = out.resolve()
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; name a new folder")
     checkpoint.sound(found.folder / checkpoint.name(at), "ema/")
     facts = clip_facts(found, at)
 
@@ -36,7 +35,8 @@ def export_clip(run: Path, out: Path, step: int | None = None) -> None:
         (draft / "tamis.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
         (draft / "README.md").write_text(card(facts, out.name, own_words=(draft / WORDS).is_file()))
 
-    checkpoint.publish(out, out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft"), fill)
+    with noted([(found.folder, at)], out):
+        checkpoint.publish(out, out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft"), fill)
 
 
 def clip_facts(run: Run, step: int) -> dict[str, Any]:

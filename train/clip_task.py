@@ -18,10 +18,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.clip_spec import ModelSpec
-from pipeline.errors import ConfigError
 from train import checkpoint
 from train.beginning import MODEL
-from train.clip_base import WEIGHTS, Base, spec_of
+from train.clip_base import WEIGHTS, Base, must_bear_pieces, spec_of
 from train.clip_pixels import Look
 from train.data import Batch
 from train.draws import Draws, seeded
@@ -107,22 +106,12 @@ def clip_task(run: Run, world: World) -> ClipTask:
     base = Base(spec_of(config.clip.model if at is None else f"local-dir:{run.folder / checkpoint.name(at) / 'model'}"))
     with seeded(config.data.seed):
         model = base.make()
-    _must_bear_pieces(model, config.optim.micro_batch or config.optim.batch, config.optim.batch // world.size)
+    must_bear_pieces(model, config.optim.micro_batch, config.optim.batch // world.size)
     if config.run.recompute:
         model.set_grad_checkpointing(True)  # type: ignore[operator]
     locked = locked_towers(model, image=config.clip.lock_image, text=config.clip.lock_text)
     tokenizer = Base(ModelSpec(f"local-dir:{described}")).tokenizer()
     return ClipTask(model.to(world.device), tokenizer, Look.read(described), world, locked, described)
-
-
-def _must_bear_pieces(model: nn.Module, piece: int, share: int) -> None:
-    """Refuse to cut batches for a model that would learn something else then: batch norms and dropout look at pieces."""
-    at_once = any(isinstance(one, _BatchNorm) or (isinstance(one, nn.Dropout) and one.p > 0) for one in model.modules())
-    if piece < share and at_once:
-        raise ConfigError(
-            "optim.micro_batch: this model has batch norms or dropout, which see a piece and not the batch; what it learns would "
-            "depend on the pieces. Leave it out, or take a smaller optim.batch"
-        )
 
 
 def locked_towers(model: Any, *, image: bool, text: bool) -> list[nn.Module]:

@@ -14,7 +14,6 @@ from train import commands_quality
 if TYPE_CHECKING:
     from train.lineage import Tainted
     from train.presets import Kind
-    from train.run import Run
     from train.settings import TrainConfig
 
 app = typer.Typer(
@@ -167,12 +166,12 @@ def after_erasure(
     _tell_sheets(remove_stale(old))
     found = tainted(old)
     if found is None:
-        print(f"no checkpoint of {run} saw anything that is hidden or erased; there is nothing to do")
+        print(f"no checkpoint and no export of {run} saw anything that is hidden or erased; there is nothing to do")
         return
     folder = out or run.with_name(f"{run.name}-after-{found.clean or 0:09d}")
 
     def make() -> None:
-        _tell_tainted(old, found, folder)
+        _tell_tainted(found, folder)
         with held(old):
             if tainted(old) != found:
                 raise InputError(
@@ -196,9 +195,7 @@ def _tell_sheets(gone: list[Path]) -> None:
         print("removed, since somebody who is gone was drawn for in them:", *(f"  {path}" for path in gone), sep="\n")
 
 
-def _tell_tainted(run: "Run", found: "Tainted", folder: Path) -> None:
-    from train import checkpoint
-
+def _tell_tainted(found: "Tainted", folder: Path) -> None:
     gone = "1 sample that is gone was seen" if found.rows == 1 else f"{found.rows:,} samples that are gone were seen"
     goes_on = (
         f"goes on from the checkpoint of step {found.clean:,}" if found.clean else "no checkpoint is clean: begins anew"
@@ -206,9 +203,7 @@ def _tell_tainted(run: "Run", found: "Tainted", folder: Path) -> None:
     print(
         f"{gone}, first at step {found.first_step:,}; {goes_on} in {folder}\nthese saw them, and stay until you remove them:"
     )
-    for step in checkpoint.steps(run.folder):
-        if step > (-1 if found.clean is None else found.clean):
-            print(f"  {run.folder / checkpoint.name(step)}")
+    print(*(f"  {one}" for one in found.holders), sep="\n")
 
 
 @app.command()

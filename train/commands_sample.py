@@ -224,10 +224,15 @@ def _mount_export(app: typer.Typer) -> None:
         from train.card import card
         from train.export import clip_folder, public
         from train.export import export as write
+        from train.handed_out import noted
         from train.opening import open_model
 
+        if (run / "model_index.json").is_file():
+            raise InputError(f"{run} was exported already: copy the folder, or name the run to export it again")
         model = open_model(run, prior, "cpu", step)
         folder = clip_folder(model.clip, model.facts["clip"]) if with_clip else None
         facts = public(model.facts)
-        write(model.pipeline, facts, out, card=card(facts, out.name, run), clip=folder)
+        parts = [(run, facts["step"])] + ([(prior, facts["prior"]["step"])] if prior is not None else [])
+        with noted(parts, out):
+            write(model.pipeline, facts, out, card=card(facts, out.name, run), clip=folder)
         print(out)

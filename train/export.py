@@ -45,8 +45,7 @@ def export(
 ) -> None:
     """Write the folder; `clip` is a local open_clip folder to take along for prompts. InputError when `out` holds something."""
     out = out.resolve()  # a name for the draft beside it
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; name a new folder")
+    checkpoint.must_be_new(out)
     draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft")
     checkpoint.publish(out, draft, lambda draft: _write(draft, pipeline, facts, card, clip))
 

@@ -12,7 +12,6 @@ import torch
 
 from pipeline.store import Store
 from train.data import Batches
-from train.draws import Draws
 from train.exported import sampling
 from train.loop import Sampler
 from train.order import Order, key
@@ -20,7 +19,6 @@ from train.run import Run
 from train.tasks import DecoderTask, PriorTask, Task
 
 PICTURES = 16
-PRIOR_STEPS = 25
 
 
 def source(run: Run) -> Batches:
@@ -39,21 +37,20 @@ def sampler(run: Run, device: torch.device) -> Sampler | None:
 
         return recall_sampler(run, device)
     batches = source(run)
-    seed, rows = batches.order.seed, batches.manifest
+    rows = batches.manifest
 
     def sample(task: Task, folder: Path, step: int) -> dict[str, float]:
         batch = batches[0].to(device)
         if not bool((batch.weight > 0).any()):
             return {}  # all of them are hidden by now
-        draws = Draws(seed, batch.slot.tolist())
+        shown = batch.weight > 0
+        seeds = batch.slot[shown].tolist()
         if isinstance(task, PriorTask):
-            return {"sampled_cos": _sampled_cos(task, batch.text_emb, batch.image_emb, batch.weight > 0, draws)}
+            return {"sampled_cos": _imagined_cos(task, batch.text_emb[shown], batch.image_emb[shown], seeds)}
         assert isinstance(task, DecoderTask)
         shape = rows.facts.buckets[batches.where(0).bucket]
         cell = task.latents.cell_px if task.latents is not None else 1
         channels = task.latents.channels if task.latents is not None else 3
-        shown = batch.weight > 0
-        seeds = batch.slot[shown].tolist()
         cells = (channels, shape.height_px // cell, shape.width_px // cell)
         pictures = draw(task, seeds, cells, {"image": batch.image_emb[shown], "text": batch.text_emb[shown]})
         Store(str(folder)).write(f"samples/{step:09d}.png", _sheet(pictures))
@@ -82,21 +79,11 @@ def draw(
     return (task.latents.decode(made) if task.latents is not None else made).clamp(-1, 1)
 
 
-@torch.no_grad()
-def _sampled_cos(task: PriorTask, text: torch.Tensor, image: torch.Tensor, shown: torch.Tensor, draws: Draws) -> float:
-    """Return the mean cosine of sampled image embeddings with the true ones."""
-    import diffusers
-
-    name, config = task.objective.scheduler()
-    scheduler = getattr(diffusers, name).from_config(config)
-    scheduler.set_timesteps(PRIOR_STEPS)
-    at = draws.normal("noise", image.shape[1]).to(image)
-    said = torch.ones(len(at), dtype=torch.bool, device=at.device)
-    for time in scheduler.timesteps:
-        found = task.module(at, time.to(at).expand(len(at)), text, said).float()
-        at = scheduler.step(found, time, at).prev_sample
-    made = at * task.module.net.clip_std + task.module.net.clip_mean
-    return float(torch.nn.functional.cosine_similarity(made, image)[shown].mean())
+def _imagined_cos(task: PriorTask, text: torch.Tensor, image: torch.Tensor, seeds: Sequence[int]) -> float:
+    """Return the mean cosine of the image embeddings f32[B,D] that are imagined of texts f32[B,D] with the true ones."""
+    how = sampling.Sampling(steps=sampling.PRIOR_STEPS, guidance=sampling.PRIOR_GUIDANCE)
+    made = sampling.imagine(task.module.net, task.module.text, text, seeds, how)
+    return float(torch.nn.functional.cosine_similarity(made, image).mean())
 
 
 def _sheet(pictures: torch.Tensor) -> bytes:

@@ -17,6 +17,7 @@ from pipeline.errors import InvariantError, TamisError
 from pipeline.store import Store
 from pipeline.tombstones import Watch
 from train import checkpoint, ledger
+from train.handed_out import HandedOut, exports
 from train.manifest import name
 from train.order import Epoch
 from train.run import Run, must_be_as_trained, open_run, registered
@@ -33,6 +34,16 @@ class Exposure:
     def steps(self) -> list[int]:
         """Return the steps of the checkpoints that exist."""
         return checkpoint.steps(self.run.folder)
+
+    @cached_property
+    def exports(self) -> list[HandedOut]:
+        """Return what was exported of the run."""
+        return exports(self.run.folder)
+
+    @property
+    def last(self) -> int:
+        """Return the newest step whose weights somebody may have, 0 where there are none."""
+        return max([*self.steps, *(one.step for one in self.exports)], default=0)
 
     @cached_property
     def _skips(self) -> BitMap64:
@@ -81,45 +92,54 @@ class Exposure:
         return None
 
     def of(self, uid: bytes) -> list[dict[str, Any]]:
-        """Return the checkpoints that saw a sample, rising, with the newest one that did not."""
+        """Return the checkpoints and the exports that saw a sample, rising, with the newest checkpoint that did not."""
         place = self.run.shown.find(uid)
         if place is None:
             return []
-        if not self.steps:
-            return self._gone(*place)
-        found = self.seen(*place)
+        kept: list[tuple[int, dict[str, Any]]] = [
+            (step, {"checkpoint": str(self.run.folder / checkpoint.name(step))}) for step in self.steps
+        ]
+        kept += [
+            (one.step, {"checkpoint": one.folder, "exported": {"step": one.step, "host": one.host, "utc": one.utc}})
+            for one in self.exports
+        ]
+        gone = [] if self.steps else self._gone(*place)
+        found = self.seen(*place, self.last)
         if found is None:
-            return []
+            return gone
         first, clean = found
         shared = {
             "run": self.run.facts.id, "kind": self.run.facts.kind, "snapshot": self.run.facts.snapshot, "first_step": first,
             "last_clean": None if clean is None else str(self.run.folder / checkpoint.name(clean)),
         }  # fmt: skip
         return [
-            {"checkpoint": str(self.run.folder / checkpoint.name(step)), **shared, "times": self.times(step, *place)}
-            for step in self.steps
-            if step > (-1 if clean is None else clean)
-        ]
+            {**where, **shared, "times": self.times(step, *place)}
+            for step, where in kept
+            if self.in_scale(*place) or (first is not None and step > first)
+        ] + gone
 
     def _gone(self, shard: int, row: int) -> list[dict[str, Any]]:
-        """Tell of a run whose checkpoints were removed: copies and exports may live on."""
+        """Tell of a run whose checkpoints were removed: copies of them may live on."""
         reached = ledger.reach(self.run.folder)
-        first = self.first_step(reached, shard, row) if reached else None
-        scaled = int(self.run.shown.number(np.array([shard]), np.array([row]))[0]) in self._scale
-        if not reached or (first is None and not scaled):
+        found = self.seen(shard, row, reached) if reached else None
+        if found is None:
             return []
-        why = "its checkpoints are gone; exports and copies of them that were made hold it"
-        return [{**_unknown(vars(self.run.facts) | {"folder": str(self.run.folder)}, why), "first_step": first}]
+        why = "its checkpoints are gone; copies of them that were made hold it"
+        return [{**_unknown(vars(self.run.facts) | {"folder": str(self.run.folder)}, why), "first_step": found[0]}]
 
-    def seen(self, shard: int, row: int) -> tuple[int | None, int | None] | None:
-        """Return the first step that fed a row (None where none did yet) and the newest checkpoint that holds nothing of it.
+    def seen(self, shard: int, row: int, until: int) -> tuple[int | None, int | None] | None:
+        """Return the first step before `until` that fed a row (None: none did) and the newest checkpoint that holds nothing of it.
 
-        None where no checkpoint holds anything of it. Where the scale of the embeddings was taken from the row, all do.
+        None where nothing holds anything of it. Where the scale of the embeddings was taken from the row, all do.
         """
-        first = self.first_step(self.steps[-1], shard, row)
-        if int(self.run.shown.number(np.array([shard]), np.array([row]))[0]) in self._scale:
+        first = self.first_step(until, shard, row)
+        if self.in_scale(shard, row):
             return first, None
         return None if first is None else (first, max((step for step in self.steps if step <= first), default=None))
+
+    def in_scale(self, shard: int, row: int) -> bool:
+        """Tell whether the scale of the embeddings was taken from a row."""
+        return int(self.run.shown.number(np.array([shard]), np.array([row]))[0]) in self._scale
 
 
 def checkpoints(store: Store, uids: Sequence[bytes]) -> dict[bytes, list[dict[str, Any]]]:
@@ -181,24 +201,28 @@ class Tainted:
     first_step: int
     clean: int | None
     """Step of the newest checkpoint that saw none of it; None: there is none, and the run begins anew."""
+    holders: list[str]
+    """The checkpoints and the exports that hold something of it, rising."""
 
 
 def tainted(run: Run) -> Tainted | None:
-    """Return what of a run's samples is hidden or erased by now, or None where no checkpoint saw any of it."""
+    """Return what of a run's samples is hidden or erased by now, or None where no checkpoint and no export saw any of it."""
     exposure = Exposure(run)
     _must_be_known(run)
-    if not exposure.steps:
+    if not exposure.last:
         return None
     hidden = np.array([name(uid) for uid in sorted(Watch(run.store, 0).hidden())], np.uint64)
     rows = np.flatnonzero(np.isin(run.shown.names, hidden))
     places = [place for row in rows.tolist() if (place := run.shown.place_of(row)) is not None]
     places.sort(key=lambda place: int(np.flatnonzero(exposure._epoch(0).shard_order == place[0])[0]))
-    found = [seen for place in places if (seen := exposure.seen(*place)) is not None]
+    found = [(place, seen) for place in places if (seen := exposure.seen(*place, exposure.last)) is not None]
     if not found:
         return None
-    clean = [step for _, step in found]
-    return Tainted(
-        len(found),
-        min((first for first, _ in found if first is not None), default=0),
-        None if None in clean else min(step for step in clean if step is not None),
-    )
+    clean = [step for _, (_, step) in found]
+    fed = min((first for _, (first, _) in found if first is not None), default=0)
+    since = -1 if any(exposure.in_scale(*place) for place, _ in found) else fed
+    holders = [
+        *(str(run.folder / checkpoint.name(step)) for step in exposure.steps if step > since),
+        *(f"{one.folder} (an export, on {one.host})" for one in exposure.exports if one.step > since),
+    ]
+    return Tainted(len(found), fed, None if None in clean else min(step for step in clean if step is not None), holders)

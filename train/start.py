@@ -97,7 +97,7 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
         loop.restore(folder)
     if world.first:
         ledger.drop_after(run.folder, at or 0)
-    with heeded(loop.stop), progress, _explained(run.config):
+    with heeded(loop.stop), progress, memory_explained(run.config):
         ended = loop.go()
     if ended and world.first:
         runs.done(run)
@@ -105,7 +105,7 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
 
 
 @contextmanager
-def _explained(config: TrainConfig) -> Iterator[None]:
+def memory_explained(config: TrainConfig) -> Iterator[None]:
     """Say what to do where a batch does not fit into memory."""
     try:
         yield

@@ -57,9 +57,8 @@ class World:
 @contextmanager
 def joined(device: str = "auto") -> Iterator[World]:
     """Join the processes that torchrun started, gloo on CPU and NCCL on GPUs; alone without torchrun."""
-    rank, size, local = (
-        int(os.environ.get(name, of)) for name, of in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    )
+    rank, local = (int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK"))
+    size = processes()
     chosen = device_of(device, local)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
@@ -70,6 +69,11 @@ def joined(device: str = "auto") -> Iterator[World]:
     finally:
         if size > 1:
             distributed.destroy_process_group()
+
+
+def processes() -> int:
+    """Return how many processes torchrun started, 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def device_of(asked: str, local: int = 0) -> torch.device:

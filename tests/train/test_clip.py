@@ -19,6 +19,7 @@ from tests.train import tiny_clip
 from tests.train.command import tamis
 from train import checkpoint, ledger
 from train.data import Batches
+from train.handed_out import exports
 from train.lineage import checkpoints
 from train.progress import METRICS
 from train.run import Run, open_run
@@ -68,7 +69,9 @@ def test_it_is_a_run_like_the_others_to_ledger_and_lineage(learnt: Run) -> None:
     said = json.loads(tamis("train", "check", learnt.folder, "--json"))
     assert said == {"steps": 60, "samples": cursor.images_seen}
     uid = bytes(Batches(learnt.store, learnt.shown, learnt.order, pictures=False)[0].uid[0]).ljust(16, b"\0")
-    told = [one for one in checkpoints(learnt.store, [uid])[uid] if one["run"] == learnt.facts.id]
+    told = [
+        one for one in checkpoints(learnt.store, [uid])[uid] if one["run"] == learnt.facts.id and "exported" not in one
+    ]
     assert [(one["kind"], one["checkpoint"]) for one in told] == [
         ("clip", str(learnt.folder / checkpoint.name(step))) for step in (30, 60)
     ]
@@ -103,6 +106,7 @@ def test_the_model_card_says_what_it_learnt_from_and_how_well_and_names_no_place
 
 
 def test_an_export_over_something_that_is_there_is_refused(exported: Path, learnt: Run) -> None:
+    assert [(one.folder, one.step) for one in exports(learnt.folder)] == [(str(exported), 60)]
     with pytest.raises(InputError, match="is not empty"):
         tamis("export", learnt.folder, "--out", exported)
     with pytest.raises(InputError, match="--prior and --with-clip belong to decoders"):

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from pipeline.errors import ConfigError, DatasetBusy, InputError
+from pipeline.errors import ConfigError, DatasetBusy, InputError, TamisError
 from pipeline.store import Store
 from tests.train import tiny_run
 from tests.train.command import tamis
@@ -16,7 +17,7 @@ from train.lineage import checkpoints
 from train.presets import Kind
 from train.run import REGISTER, Run, held, open_run
 from train.settings import settle
-from train.start import begin, train
+from train.start import begin, memory_explained, train
 
 TOML = """
 [decoder]
@@ -154,3 +155,15 @@ def test_every_key_and_preset_is_shown() -> None:
         ("tiny", "clip"),
     ]
     assert "GPU hours" in tamis("train", "presets")
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_told_with_what_to_do() -> None:
+    config = tiny_run.config(optim={"batch": 16, "micro_batch": 8})
+    with (
+        pytest.raises(TamisError, match=r"does not fit into memory \(.*optim.micro_batch below 8") as told,
+        memory_explained(config),
+    ):
+        torch.empty(2**50)
+    assert isinstance(told.value.__cause__, RuntimeError)
+    with pytest.raises(RuntimeError, match="shape"), memory_explained(config):  # anything else is not about memory
+        torch.ones(2) @ torch.ones(3, 3)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 
-from .sampling import Sampling, Start, half, noise, sample
+from .sampling import PRIOR_GUIDANCE, PRIOR_STEPS, Sampling, Start, half, imagine, sample
 
 
 class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -45,9 +45,9 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
     def __call__(
         self, prompt: str | Sequence[str] | None = None, *, image_embeds: torch.Tensor | None = None,
         text_embeds: torch.Tensor | None = None, seeds: Sequence[int] | None = None, num_inference_steps: int = 12,
-        guidance_scale: float = 3.0, solver: str | None = None, prior_steps: int = 25, prior_guidance_scale: float = 2.0,
-        image: Any = None, strength: float = 0.7, mask_image: Any = None, height: int | None = None,
-        width: int | None = None, precision: str = "auto", output_type: str = "pil", return_dict: bool = True,
+        guidance_scale: float = 3.0, solver: str | None = None, prior_steps: int = PRIOR_STEPS,
+        prior_guidance_scale: float = PRIOR_GUIDANCE, image: Any = None, strength: float = 0.7, mask_image: Any = None,
+        height: int | None = None, width: int | None = None, precision: str = "auto", output_type: str = "pil", return_dict: bool = True,
     ) -> Any:  # fmt: skip
         """Make one picture for each prompt or embedding f32[B,D] (unit norm).
 
@@ -87,28 +87,8 @@ class TamisPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Return the image embeddings f32[B,D] that the prior makes of text embeddings, of unit norm (section 2.2)."""
         if self.prior is None or text_embeds is None:
             raise ValueError("this model has no prior: give image_embeds")
-        Sampling(steps=steps, guidance=guidance)  # ValueError where they make no sense
-        device = self._execution_device
-        text = text_embeds.to(device, torch.float32)
-        said = self.prior_tokens(text)
-        none = self.prior_tokens(text, torch.zeros(len(text), dtype=torch.bool, device=device))
-        times = DDIMScheduler(
-            1000, beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False,
-            timestep_spacing="trailing",
-        )  # fmt: skip
-        times.set_timesteps(steps, device=device)
-        x = noise([seed * 2 + 1 for seed in seeds], (1, 1, text.shape[1])).reshape(len(text), -1).to(device)
-        for time in times.timesteps:
-            found = [
-                self.prior(
-                    x, timestep=time.expand(len(x)), proj_embedding=one[:, 0], encoder_hidden_states=one[:, 1:],
-                    return_dict=False,
-                )[0]
-                for one in ((said, none) if guidance != 1 else (said,))
-            ]  # fmt: skip
-            clean = found[0] if guidance == 1 else found[1] + guidance * (found[0] - found[1])
-            x = times.step(clean, time, x, return_dict=False)[0]
-        return torch.nn.functional.normalize(x * self.prior.clip_std + self.prior.clip_mean, dim=-1)
+        text = text_embeds.to(self._execution_device, torch.float32)
+        return imagine(self.prior, self.prior_tokens, text, seeds, Sampling(steps=steps, guidance=guidance))
 
     def encode(self, prompts: list[str]) -> torch.Tensor:
         """Return the text embeddings f32[B,D] of prompts, by the CLIP model that the training rows were embedded with."""

@@ -21,6 +21,8 @@ SOLVERS: Final = {
     "v": ("ddim", "dpm++", "unipc"),
     "eps": ("ddim", "dpm++", "unipc"),
 }
+PRIOR_STEPS: Final = 25
+PRIOR_GUIDANCE: Final = 2.0
 _TRAIN_STEPS = 1000
 _LATENT_BOUND: Final = 4.0
 """Latents have about unit variance."""
@@ -85,8 +87,8 @@ def scheduler(objective: Objective, solver: str) -> Any:
     return made(num_train_timesteps=_TRAIN_STEPS, solver_order=2, **options)
 
 
-def noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> torch.Tensor:
-    """Return f32[B,C,H,W]: the noise of each seed, on the CPU so that every device makes the same picture."""
+def noise(seeds: Sequence[int], shape: tuple[int, ...]) -> torch.Tensor:
+    """Return f32[B,…]: the noise of each seed, on the CPU so that every device makes the same picture."""
     made = [torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)) for seed in seeds]
     return torch.stack(made)
 
@@ -121,6 +123,31 @@ def sample(
             held = known if later is None else _noised(objective, steps, known, fresh, later)
             x = keep * held + (1 - keep) * x
     return x.float() if latent else x.float().clamp(-1, 1)
+
+
+@torch.no_grad()
+def imagine(prior: Any, tokens: Any, text: torch.Tensor, seeds: Sequence[int], how: Sampling) -> torch.Tensor:
+    """Return image embeddings f32[B,D] of unit norm, one a text embedding f32[B,D]: diffusers' prior and its tokens, by DDIM.
+
+    Ramesh et al. 2022 (arXiv 2204.06125), section 2.2. Runs where `text` is: a GPU run needs the prior and its tokens there.
+    """
+    said, none = tokens(text), tokens(text, torch.zeros(len(text), dtype=torch.bool, device=text.device))
+    steps = diffusers.DDIMScheduler(
+        _TRAIN_STEPS, beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False,
+        timestep_spacing="trailing",
+    )  # fmt: skip
+    steps.set_timesteps(how.steps, device=text.device)
+
+    def clean(x: torch.Tensor, time: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = prior(
+            x, timestep=time, proj_embedding=told[:, 0], encoder_hidden_states=told[:, 1:], return_dict=False
+        )[0]
+        return found
+
+    x = noise([seed * 2 + 1 for seed in seeds], (text.shape[1],)).to(text.device)
+    for time in steps.timesteps:
+        x = steps.step(_guided(clean, x, time, said, none, how.guidance), time, x, return_dict=False)[0]
+    return torch.nn.functional.normalize(x * prior.clip_std + prior.clip_mean, dim=-1)
 
 
 def _bounded(steps: Any, noise_: torch.Tensor, x: torch.Tensor, time: torch.Tensor, bound: float) -> torch.Tensor:
