@@ -82,13 +82,14 @@ def verdict(kept: Mapping[str, Any], run: Path) -> str | None:
 def figure(kept: Mapping[str, Any]) -> bytes:
     """Draw the measurements with their intervals beside what real pictures reach, as SVG."""
     held, seen = kept["held"], kept["seen"]
+    kids = (_thousandfold(one) for one in (held["kid"], seen["kid"], held["kid_floor"]))
     panels: list[tuple[str, list[tuple[str, Mapping[str, Any], str]], float | None]] = [
         (f"prompts retrieved among {kept['among']}", [
             ("held out", held["agreement"], KEPT), ("trained on", seen["agreement"], OTHER),
             ("real", held["agreement_real"], INK)], held["agreement"]["chance"]),
         ("CLIP score", [("held out", held["clip_own"], KEPT), ("trained on", seen["clip_own"], OTHER),
                         ("real", held["clip_real"], INK), ("others' prompts", held["clip_shuffled"], SOFT)], None),
-        ("KID", [("held out", held["kid"], KEPT), ("trained on", seen["kid"], OTHER), ("real", held["kid_floor"], INK)], 0.0),
+        ("KID × 1000", list(zip(("held out", "trained on", "real"), kids, (KEPT, OTHER, INK), strict=True)), 0.0),
         ("CMMD", [("held out", held["cmmd"], KEPT), ("trained on", seen["cmmd"], OTHER),
                   ("real", held["cmmd_floor"], INK)], 0.0),
     ]  # fmt: skip
@@ -117,7 +118,11 @@ def _dots(axes: Any, title: str, rows: Sequence[tuple[str, Mapping[str, Any], st
 
 
 def _short(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 0.05 else f"{value:.3g}"
+    return f"{value:.3f}" if abs(value) < 0.1 else f"{value:.3g}"
+
+
+def _thousandfold(one: Mapping[str, Any]) -> dict[str, float]:
+    return {name: 1000 * one[name] for name in ("low", "value", "high")}
 
 
 def _of(name: str, *groups: Mapping[str, Any]) -> list[Any]:
