@@ -31,7 +31,7 @@ RECALL: Final = {
         "re-encoded at JPEG quality 30": 1.0, "half the size": 0.99, "small JPEG": 0.99, "mirrored or turned": 1.0,
         "watermark": 0.99, "a bar over it": 0.82, "64 px": 0.79, "cropped by a tenth": 0.0, "a bar appended": 0.0,
     },
-    "measured_on": "400 OpenMoji drawings at 512 px against their copies, PDQ of at most 31 bits; tests/pipeline/test_confirm.py",
+    "measured_on": "400 OpenMoji drawings at 512 px against their copies, PDQ of at most 31 bits; tests/pipeline/test_identify.py",
 }  # fmt: skip
 """Share of copies that a picture's perceptual hash finds; names and file digests miss nothing within what was searched."""
 _ROWS_SHOWN: Final = 100
@@ -104,14 +104,17 @@ def confirm(
         "releases": releases,
         "recipients": sorted({one["recipient"] for one in releases}),
         "checkpoints": _seen(store, checkpoints, sorted(uids)[:_ROWS_SHOWN]) if checkpoints is not None else [],
-        "scope": {
-            "rows": search.rows,
-            "pictures": search.pictures,
-            "snapshots": [one.number for one in snapshots],
-            "missing": missing,
-            "recall": RECALL["exact"] if isinstance(value, str) and kind not in ("pdq", "phash64") else RECALL,
-            "look_alikes_from_cos": search_rows.PROPOSE_COS if "vector" in value else None,
-        },
+        "scope": _scope(search, kind, value) | {"snapshots": [one.number for one in snapshots], "missing": missing},
+    }
+
+
+def _scope(search: search_rows.Search, kind: str, value: str | Mapping[str, str]) -> dict[str, Any]:
+    """Return what was searched, and the share of what is meant that such a search finds."""
+    return {
+        "rows": search.rows,
+        "pictures": search.pictures,
+        "recall": RECALL["exact"] if isinstance(value, str) and kind not in ("pdq", "phash64") else RECALL,
+        "look_alikes_from_cos": search_rows.PROPOSE_COS if "vector" in value else None,
     }
 
 

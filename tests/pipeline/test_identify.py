@@ -313,6 +313,7 @@ def test_the_recall_that_a_no_names_is_what_is_measured() -> None:
             other, quality = pdq256(TRANSFORMS[how](drawing, rng))
             found[how] += hamming(code, other) <= PDQ_MAX_DISTANCE and quality >= 50
     said: dict[str, float] = RECALL["picture"]  # type: ignore[assignment]
+    assert (ROOT / str(RECALL["measured_on"]).rpartition(" ")[2]).samefile(__file__)
     assert found["jpeg_q30"] == count
     assert found["resized_half"] >= 0.9 * count
     assert found["cropped_centre"] <= 0.1 * count
