@@ -44,7 +44,7 @@ def explained(doing: str, then: str = "run the same command again, finished part
         raise StorageError(f"{doing}: {advice}; then {then}") from error
 
 
-def _make_dirs(folder: Path) -> None:
+def make_dirs(folder: Path) -> None:
     """Make a folder and its parents, each synced into the one above."""
     missing = []
     while not folder.exists():
@@ -188,7 +188,7 @@ class Store:
             with draft.open("rb") as handle:
                 os.fsync(handle.fileno())
             final = self._path(name)
-            _make_dirs(final.parent)
+            make_dirs(final.parent)
             draft.replace(final)
             _fsync_dir(final.parent)
 
@@ -203,7 +203,7 @@ class Store:
                     return False
                 return True
             final = self._path(name)
-            _make_dirs(final.parent)
+            make_dirs(final.parent)
             with self.scratch() as scratch:
                 draft = scratch / "draft"
                 with draft.open("wb") as handle:
@@ -225,7 +225,7 @@ class Store:
                 fs.cp_file(self._full(source)[1], path)
                 return
             final = self._path(target)
-            _make_dirs(final.parent)
+            make_dirs(final.parent)
             with self.scratch() as scratch:
                 os.link(self._path(source), scratch / "link")
                 (scratch / "link").replace(final)

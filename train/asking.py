@@ -63,7 +63,7 @@ def prompts(encoder: Encoder, lines: Sequence[Told], seed: int, count: int) -> I
 def read_prompts(file: Path) -> list[Told]:
     """Read a file of prompts: one a line, or JSON lines {"prompt", "seed"}; InputError names a line that is neither."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # JSON strings may hold what Unicode calls line ends
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read as UTF-8 text ({error})") from error
     found = [_line(file, number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]

@@ -1,9 +1,11 @@
 """A model card, in Hugging Face's form, from the facts of a run; what nobody measured is said to be unmeasured."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pipeline.errors import FormatError
+from train.sheets import RECORD, read_record
 
 
 def card(facts: Mapping[str, Any], name: str, run: Path | None = None) -> str:
@@ -82,14 +84,22 @@ def _number(value: float | None) -> str:
 
 
 def _quality(run: Path, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    try:
-        found = json.loads((run / "quality.json").read_text())
-    except (FileNotFoundError, NotADirectoryError):
+    found = read_record(run)
+    if found is None:
         return [("quality", "not measured; `tamis train quality` does")]
     prior = facts.get("prior")
-    measured = [found["run"], found["step"], *((found["prior"] or {}).get(name) for name in ("run", "step"))]
-    if measured != [facts["run"], facts["step"], *((prior or {}).get(name) for name in ("run", "step"))]:
-        return [("quality", "not measured of this checkpoint with this prior; `tamis train quality` does")]
+    try:
+        measured = [found["run"], found["step"], *((found["prior"] or {}).get(name) for name in ("run", "step"))]
+        if measured != [facts["run"], facts["step"], *((prior or {}).get(name) for name in ("run", "step"))]:
+            return [("quality", "not measured of this checkpoint with this prior; `tamis train quality` does")]
+        return _measured(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(
+            f"{run / RECORD}: not a record of `tamis train quality` ({error!r}); measure again, or remove it"
+        ) from error
+
+
+def _measured(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     held, sampler = found["held"], found["sampler"]
     share, real = held["agreement"], held["agreement_real"]
     reached = (

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.errors import FormatError, InputError
 from pipeline.stage import sha256_file
-from pipeline.store import explained
+from pipeline.store import explained, make_dirs
 
 FOLDER = "checkpoints"
 _DRAFT = "draft-"
@@ -79,6 +79,7 @@ def commit(run: Path, cursor: Cursor, fill: Callable[[Path], None]) -> Path:
 def publish(final: Path, draft: Path, fill: Callable[[Path], object], then: str = "run the same command again") -> None:
     """Let `fill` make a folder as a draft, and show it at once when it is whole and on the disk; nothing stays of one that failed."""
     with explained(f"writing {final}", then):
+        make_dirs(final.parent)
         try:
             with _as_os_error():
                 fill(draft)
@@ -155,6 +156,11 @@ def copy(run: Path, step: int, other: Path) -> None:
     """Give another run the checkpoint of a step."""
     draft = other / FOLDER / f"{_DRAFT}{uuid.uuid4().hex[:8]}"
     publish(other / name(step), draft, lambda draft: shutil.copytree(run / name(step), draft))
+
+
+def copy_cursor(run: Path, step: int, folder: Path) -> None:
+    """Keep in another folder what a checkpoint says of itself."""
+    shutil.copyfile(run / name(step) / _CURSOR, folder / _CURSOR)
 
 
 def sweep(run: Path) -> None:

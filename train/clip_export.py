@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,8 @@ def export_clip(run: Path, out: Path, step: int | None = None) -> None:
         (draft / "tamis.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
         (draft / "README.md").write_text(card(facts, out.name, own_words=(draft / WORDS).is_file()))
 
-    with noted([(found.folder, at)], out):
-        checkpoint.publish(out, out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft"), fill)
+    with noted([(found.folder, at)], out) as draft:
+        checkpoint.publish(out, draft, fill)
 
 
 def clip_facts(run: Run, step: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,19 +162,23 @@ def after_erasure(
     from train.run import branch, held, keep, open_run, resumed
     from train.sheets import remove_stale
 
-    old = open_run(run)
+    old, first = open_run(run), os.environ.get("RANK", "0") == "0"  # torchrun's other processes have nothing to say
     run = old.folder  # `.` has no name for the new run
     _tell_sheets(remove_stale(old))
     found = tainted(old)
-    if found is None:
-        print(f"no checkpoint and no export of {run} saw anything that is hidden or erased; there is nothing to do")
+    if found is None or not found.holders:
+        if first:
+            print(f"no checkpoint of {run} saw anything that is hidden or erased; there is nothing to train again")
+            _tell_exports(found.exports if found is not None else [])
         return
+    start.must_be_there(old)
     folder = out or run.with_name(f"{run.name}-after-{found.clean or 0:09d}")
 
     def make() -> None:
         _tell_tainted(found, folder)
         with held(old):
-            if tainted(old) != found:
+            now = tainted(old)
+            if now is None or replace(now, exports=found.exports) != found:
                 raise InputError(
                     f"somebody else was removed meanwhile, before {folder} was begun; run the same command again"
                 )
@@ -187,7 +192,8 @@ def after_erasure(
 
     if not start.made(make, old.config.run.device, folder, quiet=quiet):
         raise typer.Exit(130)
-    print(folder.resolve())
+    if first:
+        print(folder.resolve())
 
 
 def _tell_sheets(gone: list[Path]) -> None:
@@ -200,10 +206,16 @@ def _tell_tainted(found: "Tainted", folder: Path) -> None:
     goes_on = (
         f"goes on from the checkpoint of step {found.clean:,}" if found.clean else "no checkpoint is clean: begins anew"
     )
-    print(
-        f"{gone}, first at step {found.first_step:,}; {goes_on} in {folder}\nthese saw them, and stay until you remove them:"
-    )
+    when = f"first at step {found.first_step:,}" if found.first_step is not None else "for the scale of vectors alone"
+    print(f"{gone}, {when}; {goes_on} in {folder}\nthese saw them, and stay until you remove them:")
     print(*(f"  {one}" for one in found.holders), sep="\n")
+    _tell_exports(found.exports)
+
+
+def _tell_exports(exports: list[str]) -> None:
+    if exports:
+        print("these exports saw them, and stay until you remove them and what was copied of them:")
+        print(*(f"  {one}" for one in exports), sep="\n")
 
 
 @app.command()

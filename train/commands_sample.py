@@ -227,12 +227,13 @@ def _mount_export(app: typer.Typer) -> None:
         from train.handed_out import noted
         from train.opening import open_model
 
+        out = out.resolve()  # `.` has no name for the card
         if (run / "model_index.json").is_file():
             raise InputError(f"{run} was exported already: copy the folder, or name the run to export it again")
         model = open_model(run, prior, "cpu", step)
         folder = clip_folder(model.clip, model.facts["clip"]) if with_clip else None
         facts = public(model.facts)
         parts = [(run, facts["step"])] + ([(prior, facts["prior"]["step"])] if prior is not None else [])
-        with noted(parts, out):
-            write(model.pipeline, facts, out, card=card(facts, out.name, run), clip=folder)
+        with noted(parts, out) as draft:
+            write(model.pipeline, facts, out, draft, card=card(facts, out.name, run), clip=folder)
         print(out)

@@ -2,10 +2,12 @@
 
 import json
 import shutil
-import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from pipeline.clip_spec import ModelSpec, file_sha256
 from pipeline.errors import FormatError, InputError
@@ -13,6 +15,16 @@ from pipeline.stage import sha256_file
 from train import checkpoint, exported
 from train.exported.pipeline import TamisPipeline
 from train.models import Decoder, Prior
+
+
+@dataclass(frozen=True)
+class ClipSaid:
+    """What an export's facts say of the model that its prompts are embedded with."""
+
+    model: str
+    pretrained: str | None
+    precision: str = "auto"
+
 
 _CODE: Final = Path(exported.__file__).parent
 _TOKENS: Final = ("image_tokens", "text_tokens", "prior_tokens")
@@ -41,12 +53,9 @@ def assemble(decoder: Decoder, prior: Prior | None, facts: Mapping[str, Any], va
 
 
 def export(
-    pipeline: TamisPipeline, facts: Mapping[str, Any], out: Path, *, card: str, clip: Path | None = None
+    pipeline: TamisPipeline, facts: Mapping[str, Any], out: Path, draft: Path, *, card: str, clip: Path | None = None
 ) -> None:
-    """Write the folder; `clip` is a local open_clip folder to take along for prompts. InputError when `out` holds something."""
-    out = out.resolve()  # a name for the draft beside it
-    checkpoint.must_be_new(out)
-    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft")
+    """Write the folder as a draft and show it when it is whole; `clip` is a local open_clip folder to take along for prompts."""
     checkpoint.publish(out, draft, lambda draft: _write(draft, pipeline, facts, card, clip))
 
 
@@ -94,11 +103,15 @@ def _write(draft: Path, pipeline: TamisPipeline, facts: Mapping[str, Any], card:
     (draft / "tamis.json").write_text(json.dumps({**facts, "files": files}, indent=1, sort_keys=True) + "\n")
 
 
+_CLIP: Final = TypeAdapter(ClipSaid | None)
+
+
 def read(folder: Path) -> dict[str, Any]:
     """Return the facts of an exported folder; InputError where it is none, FormatError where a file is not as it was exported."""
     try:
         facts = json.loads((folder / "tamis.json").read_text(), parse_constant=_no_number)
         files, _, _ = facts["files"].items(), facts["clip"].items(), facts["run"]
+        _CLIP.validate_python(facts.get("clip_config"))
     except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder}: not a folder of `tamis export` (tamis.json: {error!r})") from error
     for name, digest in files:
@@ -106,13 +119,6 @@ def read(folder: Path) -> dict[str, Any]:
         if not path.is_file() or sha256_file(path) != digest:
             raise FormatError(
                 f"{path}: {'damaged' if path.is_file() else 'gone'} since it was exported; copy the folder anew, or export the run again"
-            )
-    for path in folder.rglob("*.py"):  # it would be run
-        mine = _CODE / path.name
-        if not mine.is_file() or mine.read_bytes() != path.read_bytes():
-            raise FormatError(
-                f"{path}: not this version's code, so it is not run; export the run again with this version, or load the folder "
-                "with diffusers where you trust whoever made it"
             )
     found: dict[str, Any] = facts
     return found

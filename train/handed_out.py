@@ -1,22 +1,30 @@
-"""Where a run's exports went. Each is noted in the run's folder before it is written, so that lineage names it for ever."""
+"""Where a run's exports went, and the evidence of what they saw: `exports/<id>/` in the run's folder, noted before an export is written.
 
+The evidence (the checkpoint's cursor, the ledger up to its step) is the export's own: what becomes of the run's checkpoints
+and ledger later changes nothing of what is said about what was handed out.
+"""
+
+import errno
 import json
+import os
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from pipeline.errors import FormatError
-from pipeline.store import Store
-from train.checkpoint import must_be_new
+from pipeline.errors import FormatError, InputError
+from train import checkpoint, ledger
+from train.run import enter, open_run
 
 FOLDER: Final = "exports"
+_NOTE = "export.json"
 
 
 @dataclass(frozen=True)
@@ -24,42 +32,88 @@ class HandedOut:
     """An export of a checkpoint's weights; the folder may have been moved, copied or removed since."""
 
     folder: str
+    draft: str
+    """Where it was being written."""
     host: str
-    step: int
+    step: Annotated[int, Field(ge=0, lt=2**62)]
     utc: str
+    evidence: Path
+    """Folder with the checkpoint's cursor and the ledger up to its step."""
+
+    @property
+    def place(self) -> str:
+        """Return where it went: the draft that a killed export left on this machine, or the folder."""
+        return self.draft if self.host == socket.gethostname() and Path(self.draft).is_dir() else self.folder
 
 
 _NOTES: Final = TypeAdapter(HandedOut)
 
 
 @contextmanager
-def noted(weights: Sequence[tuple[Path, int]], out: Path) -> Iterator[None]:
-    """Note in each run's folder that its weights of a step go to `out`; taken back where nothing is written after all.
+def noted(weights: Sequence[tuple[Path, int]], out: Path) -> Iterator[Path]:
+    """Note in each run's folder that its weights of a step go to `out`, and give the folder to draft them in.
 
-    InputError where `out` holds something. What a kill leaves is a note too many, never an export too many.
+    What is not written after all is taken back. InputError where `out` holds something or lies among such notes.
     """
-    must_be_new(out)
-    note = HandedOut(str(out.resolve()), socket.gethostname(), 0, datetime.now(UTC).isoformat(timespec="seconds"))
-    name = f"{FOLDER}/{uuid.uuid4().hex[:16]}.json"
+    out = _resolved(out)
+    for run, _ in weights:
+        if out.is_relative_to(run.resolve() / FOLDER):
+            raise InputError(f"{out}: lies where {run} keeps the notes of its exports; name another folder")
+    checkpoint.must_be_new(out)
+    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft")
+    made = []
     try:
         for run, step in weights:
-            Store(str(run)).write(name, json.dumps({**asdict(note), "step": step}, sort_keys=True, indent=1).encode())
-        yield
-    except BaseException:
-        if not (out.is_dir() and any(out.iterdir())):
-            for run, _ in weights:
-                (run / name).unlink(missing_ok=True)
+            source = open_run(run)
+            if source.store.names("snapshots"):
+                enter(source)  # a copy of a run is found by lineage too, once weights of it leave
+            made.append(_note(run, step, out, draft))
+        yield draft
+    except BaseException as error:
+        others = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if not draft.exists() and (others or not (out.is_dir() and any(out.iterdir()))):
+            for note in made:
+                shutil.rmtree(note, ignore_errors=True)
         raise
+
+
+def _resolved(out: Path) -> Path:
+    try:
+        found = out.resolve()
+        str(found).encode()
+    except (RuntimeError, OSError, UnicodeEncodeError) as error:
+        name = os.fsencode(out).decode(errors="replace")
+        raise InputError(f"{name}: no folder that an export can be told by ({error}); name another") from error
+    return found
+
+
+def _note(run: Path, step: int, out: Path, draft: Path) -> Path:
+    told = {
+        "folder": str(out), "draft": str(draft), "host": socket.gethostname(), "step": step,
+        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+
+    def write(note: Path) -> None:
+        note.mkdir(parents=True)
+        checkpoint.copy_cursor(run, step, note)
+        ledger.link(run, step, note)
+        (note / _NOTE).write_text(json.dumps(told, sort_keys=True, indent=1) + "\n")
+
+    name = uuid.uuid4().hex[:16]
+    checkpoint.publish(run / FOLDER / name, run / FOLDER / f".{name}.draft", write)
+    return run / FOLDER / name
 
 
 def exports(run: Path) -> list[HandedOut]:
     """Return the exports of a run's weights by their steps; FormatError names a damaged note."""
     found = []
-    for path in sorted((run / FOLDER).glob("*.json")):
+    for path in sorted((run / FOLDER).glob("[!.]*/")):
         try:
-            found.append(_NOTES.validate_json(path.read_bytes()))
-        except ValueError as error:
+            told = json.loads((path / _NOTE).read_bytes())
+            found.append(_NOTES.validate_python({**told, "evidence": path}))
+        except (OSError, ValueError, TypeError) as error:
             raise FormatError(
-                f"{path}: not a note of an export ({error}); restore it from a backup, or remove it if you know where the export is"
+                f"{path / _NOTE}: not a note of an export ({error}); restore it from a backup, or remove {path} if you know where the "
+                "export is"
             ) from error
     return sorted(found, key=lambda one: (one.step, one.utc, one.folder))

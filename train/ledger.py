@@ -6,7 +6,9 @@ that moment) are what the order cannot know. One file for the steps between two 
 
 import io
 import json
+import os
 import re
+import shutil
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -67,8 +69,8 @@ class Segment:
             about = json.loads(raw.pop("about"))
             skips = BitMap64.deserialize(raw.pop("skips"))
             seen = {int(name.removeprefix("epoch_")): BitMap64.deserialize(one) for name, one in raw.items()}
-            return cls(about["first"], about["last"], seen, skips)
-        except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, zlib.error) as error:
+            return cls(int(about["first"]), int(about["last"]), seen, skips)
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, BadZipFile, zlib.error) as error:
             raise FormatError(f"{where}: not a segment of a ledger, or a damaged one ({error})") from error
 
 
@@ -106,7 +108,7 @@ def scale(run: Path) -> BitMap64:
     path = run / FOLDER / _SCALE
     try:
         return BitMap64.deserialize(path.read_bytes()) if has_scale(run) else BitMap64()
-    except ValueError as error:
+    except (ValueError, IndexError, OSError) as error:
         raise FormatError(f"{path}: not a bitmap of rows, or a damaged one ({error})") from error
 
 
@@ -115,6 +117,17 @@ def drop_after(run: Path, step: int) -> None:
     for _, last, path in _files(run):
         if last > step:
             path.unlink()
+
+
+def link(run: Path, step: int, folder: Path) -> None:
+    """Keep in another folder what was fed before a step: the same files under a second name, copies on another disk."""
+    files = [path for _, last, path in _files(run) if last <= step]
+    (folder / FOLDER).mkdir()
+    for path in [*files, *([run / FOLDER / _SCALE] if has_scale(run) else [])]:
+        try:
+            os.link(path, folder / FOLDER / path.name)
+        except OSError:
+            shutil.copyfile(path, folder / FOLDER / path.name)
 
 
 def reach(run: Path) -> int:

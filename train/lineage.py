@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from pyroaring import BitMap64
 
-from pipeline.errors import InvariantError, TamisError
+from pipeline.errors import TamisError
+from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from pipeline.tombstones import Watch
 from train import checkpoint, ledger
@@ -25,36 +26,54 @@ from train.run import Run, must_be_as_trained, open_run, registered
 
 @dataclass
 class Exposure:
-    """What one run was shown, and when."""
+    """What one run was shown, and when; or what one of its exports had been shown, by the evidence that was noted with it."""
 
     run: Run
+    export: HandedOut | None = None
     _epochs: dict[int, Epoch] = field(default_factory=dict)
 
     @cached_property
     def steps(self) -> list[int]:
-        """Return the steps of the checkpoints that exist."""
-        return checkpoint.steps(self.run.folder)
+        """Return the steps of the weights that are spoken of: the checkpoints that exist, or the export's."""
+        return checkpoint.steps(self.run.folder) if self.export is None else [self.export.step]
 
     @cached_property
-    def exports(self) -> list[HandedOut]:
+    def exports(self) -> list["Exposure"]:
         """Return what was exported of the run."""
-        return exports(self.run.folder)
+        return [Exposure(self.run, one, self._epochs) for one in exports(self.run.folder)]
 
     @property
     def last(self) -> int:
-        """Return the newest step whose weights somebody may have, 0 where there are none."""
-        return max([*self.steps, *(one.step for one in self.exports)], default=0)
+        """Return the newest of the steps, 0 where there are none."""
+        return self.steps[-1] if self.steps else 0
+
+    @property
+    def _evidence(self) -> Path:
+        return self.run.folder if self.export is None else self.export.evidence
+
+    def must_be_known(self) -> None:
+        """Raise InvariantError or FormatError where nothing can be said: the run is not as its weights were made with."""
+        if self.export is not None:
+            must_be_as_trained(self.run, self.export.step, self.export.evidence)
+        elif self.steps:
+            must_be_as_trained(self.run, self.last)
+        else:  # nothing else is left to hold it against
+            ledger.check(self.run.folder, self.run.shown, self.run.order, self._reached)
+
+    @cached_property
+    def _reached(self) -> int:
+        return ledger.reach(self.run.folder)
 
     @cached_property
     def _skips(self) -> BitMap64:
         found = BitMap64()
-        for segment in ledger.read(self.run.folder):
+        for segment in ledger.read(self._evidence):
             found.update(segment.skips)
         return found
 
     @cached_property
     def _scale(self) -> BitMap64:
-        return ledger.scale(self.run.folder)
+        return ledger.scale(self._evidence)
 
     def _epoch(self, number: int) -> Epoch:
         if number not in self._epochs:
@@ -91,55 +110,83 @@ class Exposure:
                 return step if step < until else None
         return None
 
+    def in_scale(self, shard: int, row: int) -> bool:
+        """Tell whether the scale of the embeddings was taken from a row: then all weights hold something of it."""
+        return int(self.run.shown.number(np.array([shard]), np.array([row]))[0]) in self._scale
+
+    def in_order(self, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return (shard, row) as they are fed in the first epoch, so that a window is laid out once."""
+        at = {shard: number for number, shard in enumerate(self._epoch(0).shard_order.tolist())}
+        return sorted(places, key=lambda place: at[place[0]])
+
+    def holders(self, shard: int, row: int) -> list[int]:
+        """Return the steps, rising, whose weights hold something of a row."""
+        if self.in_scale(shard, row):
+            return self.steps
+        first = self.first_step(self.last, shard, row)
+        return [step for step in self.steps if first is not None and step > first]
+
+    def hold(self, places: list[tuple[int, int]]) -> tuple[set[int], set[tuple[int, int]], int | None]:
+        """Return the steps whose weights hold something of any place, the places they hold, and the first step that fed one."""
+        steps: set[int] = set()
+        seen = set()
+        for place in places:
+            if held := self.holders(*place):
+                steps.update(held)
+                seen.add(place)
+        fed = (self.first_step(self.last, *place) for place in seen)
+        return steps, seen, min((step for step in fed if step is not None), default=None)
+
+    @property
+    def named(self) -> str:
+        """Return an export for a person to find."""
+        assert self.export is not None
+        return f"{self.export.place} (exported of step {self.last:,} on {self.export.host})"
+
     def of(self, uid: bytes) -> list[dict[str, Any]]:
-        """Return the checkpoints and the exports that saw a sample, rising, with the newest checkpoint that did not."""
+        """Return the checkpoints, rising, and the exports that saw a sample, with the newest checkpoint that did not."""
         place = self.run.shown.find(uid)
         if place is None:
             return []
-        kept: list[tuple[int, dict[str, Any]]] = [
-            (step, {"checkpoint": str(self.run.folder / checkpoint.name(step))}) for step in self.steps
-        ]
-        kept += [
-            (one.step, {"checkpoint": one.folder, "exported": {"step": one.step, "host": one.host, "utc": one.utc}})
-            for one in self.exports
-        ]
-        gone = [] if self.steps else self._gone(*place)
-        found = self.seen(*place, self.last)
-        if found is None:
-            return gone
-        first, clean = found
-        shared = {
-            "run": self.run.facts.id, "kind": self.run.facts.kind, "snapshot": self.run.facts.snapshot, "first_step": first,
+        held = self.holders(*place)
+        clean = max((step for step in self.steps if step not in held), default=None)
+        found = [self._told(step, place, clean) for step in held]
+        for view in self.exports:
+            try:
+                view.must_be_known()
+                found += [view._told(step, place, clean) for step in view.holders(*place)]
+            except TamisError as error:
+                found.append({**_unknown(self._entry(), str(error)), **view._where(view.last)})
+        return found + self._later(*place)
+
+    def _told(self, step: int, place: tuple[int, int], clean: int | None) -> dict[str, Any]:
+        """Return what is told of the weights of a step; `clean` is the newest checkpoint that holds nothing of the row."""
+        facts = self.run.facts
+        return {
+            **self._where(step), "run": facts.id, "kind": facts.kind, "snapshot": facts.snapshot,
+            "first_step": self.first_step(step, *place), "times": self.times(step, *place),
             "last_clean": None if clean is None else str(self.run.folder / checkpoint.name(clean)),
         }  # fmt: skip
-        return [
-            {**where, **shared, "times": self.times(step, *place)}
-            for step, where in kept
-            if self.in_scale(*place) or (first is not None and step > first)
-        ] + gone
 
-    def _gone(self, shard: int, row: int) -> list[dict[str, Any]]:
-        """Tell of a run whose checkpoints were removed: copies of them may live on."""
-        reached = ledger.reach(self.run.folder)
-        found = self.seen(shard, row, reached) if reached else None
-        if found is None:
+    def _where(self, step: int) -> dict[str, Any]:
+        if self.export is None:
+            return {"checkpoint": str(self.run.folder / checkpoint.name(step))}
+        told = {"step": step, "host": self.export.host, "utc": self.export.utc}
+        return {"checkpoint": self.export.place, "exported": told}
+
+    def _later(self, shard: int, row: int) -> list[dict[str, Any]]:
+        """Tell of a row that was fed after the newest checkpoint that is there: those of later steps may live on as copies."""
+        fed = self.first_step(self._reached, shard, row)
+        if self._reached <= self.last or (fed is None and not self.in_scale(shard, row)):
             return []
-        why = "its checkpoints are gone; copies of them that were made hold it"
-        return [{**_unknown(vars(self.run.facts) | {"folder": str(self.run.folder)}, why), "first_step": found[0]}]
+        if self.steps and self.times(self._reached, shard, row) == self.times(self.last, shard, row):
+            return []
+        what = f"checkpoints after step {self.last:,}" if self.steps else "checkpoints"
+        why = f"its {what} are gone, or were never finished; copies of them that were made hold it"
+        return [{**_unknown(self._entry(), why), "first_step": fed}]
 
-    def seen(self, shard: int, row: int, until: int) -> tuple[int | None, int | None] | None:
-        """Return the first step before `until` that fed a row (None: none did) and the newest checkpoint that holds nothing of it.
-
-        None where nothing holds anything of it. Where the scale of the embeddings was taken from the row, all do.
-        """
-        first = self.first_step(until, shard, row)
-        if self.in_scale(shard, row):
-            return first, None
-        return None if first is None else (first, max((step for step in self.steps if step <= first), default=None))
-
-    def in_scale(self, shard: int, row: int) -> bool:
-        """Tell whether the scale of the embeddings was taken from a row."""
-        return int(self.run.shown.number(np.array([shard]), np.array([row]))[0]) in self._scale
+    def _entry(self) -> dict[str, Any]:
+        return vars(self.run.facts) | {"folder": str(self.run.folder)}
 
 
 def checkpoints(store: Store, uids: Sequence[bytes]) -> dict[bytes, list[dict[str, Any]]]:
@@ -147,10 +194,13 @@ def checkpoints(store: Store, uids: Sequence[bytes]) -> dict[bytes, list[dict[st
     found: dict[bytes, list[dict[str, Any]]] = {uid: [] for uid in uids}
     for entry in registered(store):
         try:
-            run = _reached(entry)
-            told = {uid: Exposure(run).of(uid) for uid in uids} if run is not None else None
+            exposure = _opened(entry)
+            told = {uid: exposure.of(uid) for uid in uids} if exposure is not None else None
         except TamisError as error:
             told = {uid: [_unknown(entry, str(error))] for uid in uids}
+        except Exception as error:  # noqa: BLE001 - whatever is damaged in one run, the others answer
+            why = f"{entry['folder']}: damaged in a way that nobody foresaw ({error!r})"
+            told = {uid: [_unknown(entry, why)] for uid in uids}
         if told is None:
             why = (
                 entry.get("damaged")
@@ -162,28 +212,16 @@ def checkpoints(store: Store, uids: Sequence[bytes]) -> dict[bytes, list[dict[st
     return found
 
 
-def _reached(entry: dict[str, Any]) -> Run | None:
+def _opened(entry: dict[str, Any]) -> Exposure | None:
     folder = Path(entry["folder"])
     if not (folder / "run.json").exists():
         return None
     run = open_run(folder)
     if run.facts.id != entry["run"]:
         return None
-    _must_be_known(run)
-    return run
-
-
-def _must_be_known(run: Run) -> None:
-    """Refuse to speak of a run that is not as its newest checkpoint left it."""
-    newest = checkpoint.last(run.folder)
-    if newest is None:
-        return
-    must_be_as_trained(run, newest)
-    if run.facts.kind in ("decoder", "prior") and not ledger.has_scale(run.folder):
-        raise InvariantError(
-            f"{run.folder}: it is not known any more whose vectors the scale was taken from (ledger/scale.roaring is gone); restore "
-            "ledger/ from a backup"
-        )
+    found = Exposure(run)
+    found.must_be_known()
+    return found
 
 
 def _unknown(entry: dict[str, Any], why: str) -> dict[str, Any]:
@@ -198,31 +236,40 @@ class Tainted:
     """What a run was fed that must not be read any more."""
 
     rows: int
-    first_step: int
+    first_step: int | None
+    """The first step that fed any of it; None where only the scale of the embeddings was taken from it."""
     clean: int | None
     """Step of the newest checkpoint that saw none of it; None: there is none, and the run begins anew."""
     holders: list[str]
-    """The checkpoints and the exports that hold something of it, rising."""
+    """The checkpoints that hold something of it, rising."""
+    exports: list[str]
+    """The exports that do, or may."""
 
 
 def tainted(run: Run) -> Tainted | None:
-    """Return what of a run's samples is hidden or erased by now, or None where no checkpoint and no export saw any of it."""
+    """Return what of a run's samples is hidden or erased by now, or None where no checkpoint and no export saw any of it.
+
+    InvariantError or FormatError where that cannot be said of the checkpoints.
+    """
     exposure = Exposure(run)
-    _must_be_known(run)
-    if not exposure.last:
-        return None
+    exposure.must_be_known()
+    require_latest(run.store)  # where the data set is out of reach, nobody knows who is hidden
     hidden = np.array([name(uid) for uid in sorted(Watch(run.store, 0).hidden())], np.uint64)
     rows = np.flatnonzero(np.isin(run.shown.names, hidden))
-    places = [place for row in rows.tolist() if (place := run.shown.place_of(row)) is not None]
-    places.sort(key=lambda place: int(np.flatnonzero(exposure._epoch(0).shard_order == place[0])[0]))
-    found = [(place, seen) for place in places if (seen := exposure.seen(*place, exposure.last)) is not None]
-    if not found:
+    places = exposure.in_order([place for row in rows.tolist() if (place := run.shown.place_of(row)) is not None])
+    dirty, seen, first = exposure.hold(places)
+    handed: list[str] = []
+    for view in exposure.exports if places else []:
+        try:
+            view.must_be_known()
+            steps, theirs, early = view.hold(places)
+            handed += [view.named] if steps else []
+        except TamisError as error:
+            handed.append(f"{view.named}, perhaps: {error}")
+            continue
+        seen |= theirs
+        first = min((one for one in (first, early) if one is not None), default=None)
+    if not dirty and not handed:
         return None
-    clean = [step for _, (_, step) in found]
-    fed = min((first for _, (first, _) in found if first is not None), default=0)
-    since = -1 if any(exposure.in_scale(*place) for place, _ in found) else fed
-    holders = [
-        *(str(run.folder / checkpoint.name(step)) for step in exposure.steps if step > since),
-        *(f"{one.folder} (an export, on {one.host})" for one in exposure.exports if one.step > since),
-    ]
-    return Tainted(len(found), fed, None if None in clean else min(step for step in clean if step is not None), holders)
+    clean = max((step for step in exposure.steps if step not in dirty), default=None)
+    return Tainted(len(seen), first, clean, [str(run.folder / checkpoint.name(step)) for step in sorted(dirty)], handed)

@@ -163,8 +163,17 @@ def read(folder: Path) -> Manifest:
         raw["shards"] = [Shard(**one) for one in raw["shards"]]
         raw["buckets"] = [Bucket(**one) for one in raw["buckets"]]
         names, bucket = (np.load(folder / f"{stem}.npy", mmap_mode="r") for stem in ("names", "buckets"))
-        return Manifest(Facts(**raw), names, bucket)
+        found = Manifest(Facts(**raw), names, bucket)
+        rows = sum(shard.rows for shard in found.facts.shards)
+        if not rows or (names.shape, bucket.shape, names.dtype, bucket.dtype) != (
+            (rows,),
+            (rows,),
+            np.uint64,
+            np.uint8,
+        ):
+            raise ValueError(f"{names.shape} names, {bucket.shape} buckets, {rows} rows")
+        return found
     except FileNotFoundError as error:
         raise InputError(f"{folder}: no run here ({error.filename} is missing)") from error
-    except (ValueError, TypeError, KeyError, EOFError) as error:
+    except (ValueError, TypeError, KeyError, EOFError, OSError, AttributeError) as error:
         raise FormatError(f"{folder}: not a run's manifest, or a damaged one ({error})") from error

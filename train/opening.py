@@ -1,10 +1,12 @@
 """Open what pictures are made with: a run's newest checkpoint (its averaged weights) with a prior's, or an exported folder."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import diffusers
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from pipeline.snapshot import read as read_snapshot
 from pipeline.stage import sha256_file
 from train import checkpoint, export, models
 from train.exported.pipeline import TamisPipeline
+from train.exported.tokens import EmbeddingTokens
 from train.run import Run, must_be_as_trained, must_have_its_parts, open_run
 from train.world import device_of
 
@@ -112,17 +115,48 @@ def _clip_config(run: Run) -> dict[str, Any]:
     return found
 
 
-def _exported(folder: Path, device: torch.device) -> Model:
-    import diffusers
+_CLASSES: Final = {
+    "transformer": (diffusers.PixArtTransformer2DModel, diffusers.UNet2DConditionModel),
+    "scheduler": (diffusers.FlowMatchEulerDiscreteScheduler, diffusers.DDIMScheduler),
+    "image_tokens": (EmbeddingTokens,), "text_tokens": (EmbeddingTokens,), "prior_tokens": (EmbeddingTokens,),
+    "prior": (diffusers.PriorTransformer,), "vae": (diffusers.AutoencoderKL,),
+}  # fmt: skip
+"""What an export is made of."""
 
+
+def _exported(folder: Path, device: torch.device) -> Model:
+    """Open an export with this version's own classes: no code that lies in the folder is run, and no pickle is read."""
     facts = export.read(folder)
-    diffusers.utils.logging.disable_progress_bar()
-    try:  # our own code from our own folder, which the user named
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, trust_remote_code=True).to(device)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    try:
+        index = json.loads((folder / "model_index.json").read_text())
+        parts = {
+            name: _part(folder / name, kinds, index[name][1])
+            for name, kinds in _CLASSES.items()
+            if index.get(name, [None])[0]
+        }
+        told = ("objective", "clip_model", "clip_pretrained", "clip_sha256")
+        pipeline = TamisPipeline(**parts, **{name: index[name] for name in told}).to(device)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise InputError(f"{folder}: diffusers cannot open it ({why}); export the run again") from error
     return Model(pipeline, facts, _spec(facts, folder / "clip"))
+
+
+def _part(folder: Path, kinds: Sequence[Any], said: str) -> Any:
+    kind = next((one for one in kinds if one.__name__ == said), None)
+    if kind is None:
+        raise ValueError(f"{folder.name} is a {said}, not a {' or '.join(one.__name__ for one in kinds)}")
+    options = {} if folder.name == "scheduler" else {"use_safetensors": True}
+    return kind.from_pretrained(folder, local_files_only=True, **options)
 
 
 def _spec(facts: dict[str, Any], own: Path | None = None) -> ModelSpec | None:

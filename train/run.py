@@ -144,12 +144,12 @@ def open_run(folder: Path) -> Run:
     return Run(folder.resolve(), facts, manifest.read(folder / _ROWS))
 
 
-def must_be_as_trained(run: Run, step: int) -> None:
+def must_be_as_trained(run: Run, step: int, evidence: Path | None = None) -> None:
     """Refuse a run whose rows, settings, order or ledger are not those that its checkpoint was made with.
 
-    Nothing can be said then of what it was shown.
+    Nothing can be said then of what it was shown. `evidence` is a folder that holds cursor and ledger apart from the run's.
     """
-    found = checkpoint.read(run.folder / checkpoint.name(step))
+    found = checkpoint.read(evidence or run.folder / checkpoint.name(step))
     names = ("the rows (rows/)", "the settings (run.json)", "the order's version")
     now = (run.shown.digest, digest_of(run.facts.config), order.VERSION)
     then = (found.manifest_digest, found.config_digest, found.order_version)
@@ -159,11 +159,16 @@ def must_be_as_trained(run: Run, step: int) -> None:
             f"{run.folder}: {' and '.join(changed)} changed since the checkpoint of step {found.step:,} was made; what it was shown could "
             "not be told any more. Restore the file from a backup, or start a new run"
         )
-    reached = ledger.reach(run.folder)
+    reached = ledger.reach(evidence or run.folder)
     if reached < found.step:
         raise InvariantError(
-            f"{run.folder}: the ledger ends at step {reached:,}, the checkpoint at {found.step:,}; restore ledger/ from a backup, or "
-            "move the later checkpoints away to go on from an earlier one"
+            f"{evidence or run.folder}: the ledger ends at step {reached:,}, the checkpoint at {found.step:,}; restore ledger/ from "
+            "a backup, or move the later checkpoints away to go on from an earlier one"
+        )
+    if run.facts.kind in ("decoder", "prior") and not ledger.has_scale(evidence or run.folder):
+        raise InvariantError(
+            f"{evidence or run.folder}: it is not known any more whose vectors the scale was taken from (ledger/scale.roaring is "
+            "gone); restore ledger/ from a backup"
         )
 
 
@@ -259,6 +264,12 @@ def held(run: Run) -> Iterator[None]:
 
 def register(run: Run) -> None:
     """Tell the data set that this run learns from it: `tamis lineage` finds it, and its snapshot's shards do not expire."""
+    enter(run)
+    renew(run)
+
+
+def enter(run: Run) -> None:
+    """Write a run in this folder of this machine into its data set's register, for `tamis lineage`; once is enough."""
     facts = run.facts
     entry = {
         "run": facts.id, "kind": facts.kind, "folder": str(run.folder), "host": socket.gethostname(),
@@ -267,7 +278,6 @@ def register(run: Run) -> None:
     run.store.create(
         f"{REGISTER}/{_holder(run.facts, run.folder)}.json", json.dumps(entry, sort_keys=True, indent=1).encode()
     )
-    renew(run)
 
 
 def renew(run: Run) -> None:

@@ -5,7 +5,7 @@ What is drawn for a row is not its picture, but it is made from its vector or it
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,15 +29,27 @@ def stale(run: Run) -> list[Path]:
         rows = batches.manifest.number(slots.shard, slots.row)
         drawn = batches.manifest.names[rows[rows >= 0]]
         found = found if np.isin(drawn, np.array([name(uid) for uid in hidden], np.uint64)).any() else []
-    return [*found, *([run.folder / SHEET] if _captions(run.folder) & hidden else [])]
+    if hidden and (run.folder / SHEET).exists():
+        uids = _uids(run.folder)
+        found += [run.folder / SHEET] if uids is None or uids & hidden else []
+    return found
 
 
-def _captions(folder: Path) -> set[bytes]:
-    """Return whose captions stand in the sheet of `tamis train quality`."""
-    if not (folder / SHEET).exists() or not (folder / RECORD).exists():
-        return set()
-    told = json.loads((folder / RECORD).read_text())
-    return {bytes.fromhex(uid) for uid in told.get("sheet_uids", ())}
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return what `tamis train quality` measured of a run, or None where there is nothing that can be read."""
+    try:
+        told = json.loads((folder / RECORD).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _uids(folder: Path) -> set[bytes] | None:
+    """Return whose captions stand in the sheet of `tamis train quality`; None where that is not known."""
+    try:
+        return {bytes.fromhex(uid) for uid in (read_record(folder) or {})["sheet_uids"]}
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def remove_stale(run: Run) -> list[Path]:

@@ -77,7 +77,7 @@ def _train(run: Run, world: World, quiet: bool) -> bool:
         Store(str(run.folder)).sweep()
         runs.keep(run)  # how it is run may have changed
         runs.register(run)
-        _must_be_there(run)
+        must_be_there(run)
         remove_stale(run)
     world.wait()
     at = checkpoint.last(run.folder)
@@ -118,7 +118,8 @@ def memory_explained(config: TrainConfig) -> Iterator[None]:
         ) from error
 
 
-def _must_be_there(run: Run) -> None:
+def must_be_there(run: Run) -> None:
+    """Refuse a run whose shards have expired; InputError."""
     facts = run.rows.facts
     for shard in (facts.shards[0], facts.shards[-1]):  # an expiry that was killed leaves some
         tar = shard_files(f"{facts.snapshot:06d}", shard.number)["tar"]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.clip_spec import ModelSpec
-from pipeline.errors import FormatError, InputError, TamisError
+from pipeline.errors import InputError, TamisError
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from tests.train import tiny_run
@@ -100,7 +100,7 @@ def test_what_does_not_fit_together_is_said(decoder_run: Run, prior_run: Run, pi
         ((run, "--image", picture, "--solver", "ddim"), "there are euler, heun, dpm"),
         ((run, "--image", picture, "--mask", picture), "--mask needs --start"),
         ((tmp_path / "none", *prompt), "no run here"),
-        ((run, "--image", picture, "--guidance", "nan"), "--guidance is nan; give a finite number"),
+        ((run, "--image", picture, "--guidance", "nan"), "--guidance is nan; give a number from -1000 to 1000"),
         ((run, "--image", picture, "--guidance", "-inf"), "--guidance is -inf"),
         ((run, "--image", picture, "--start", picture, "--strength", "nan"), "--strength is nan"),
         ((run, "--image", picture, "--towards", "a", "--away", "b", "--strength", "1.5"), "above 0, at most 1"),
@@ -199,17 +199,49 @@ def test_an_export_that_is_not_as_it_was_written_draws_nothing(
         tamis("sample", folder, "--image", picture, "--out", tmp_path / "out")
 
 
-def test_code_of_somebody_else_in_an_export_is_not_run(decoder_run: Run, picture: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
+def _hostile_code(folder: Path, code: bytes) -> None:
+    (folder / "sampling.py").write_bytes(code + (folder / "sampling.py").read_bytes())
+
+
+def _hostile_name(folder: Path, code: bytes) -> None:
+    (folder.parent / "evil").mkdir()
+    (folder.parent / "evil" / "pipeline.py").write_bytes(code + (folder / "pipeline.py").read_bytes())
+    index = json.loads((folder / "model_index.json").read_text())
+    index["_class_name"] = ["../evil/pipeline", "TamisPipeline"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def _hostile_link(folder: Path, code: bytes) -> None:
+    away = folder.parent / "away"
+    (folder / "image_tokens").rename(away)
+    (away / "tokens.py").write_bytes(code + (away / "tokens.py").read_bytes())
+    (folder / "image_tokens").symlink_to(away)
+
+
+def _hostile_class(folder: Path, code: bytes) -> None:
+    (folder / "transformer" / "tokens.py").write_bytes(code)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["transformer"] = ["tokens", "EmbeddingTokens"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("attack", [_hostile_code, _hostile_name, _hostile_link, _hostile_class])
+def test_code_of_somebody_else_in_an_export_is_not_run(
+    decoder_run: Run, picture: Path, tmp_path: Path, attack: Callable[[Path, bytes], None]
+) -> None:
+    folder, ran = tmp_path / "model", tmp_path / "ran"
     tamis("export", decoder_run.folder, "--out", folder)
-    code = (folder / "sampling.py").read_bytes() + f"\nopen({str(tmp_path / 'ran')!r}, 'w')\n".encode()
-    (folder / "sampling.py").write_bytes(code)
+    attack(folder, f"open({str(ran)!r}, 'w')\n".encode())
     told = json.loads((folder / "tamis.json").read_text())
-    told["files"]["sampling.py"] = hashlib.sha256(code).hexdigest()
+    told["files"] = {}
     (folder / "tamis.json").write_text(json.dumps(told))
-    with pytest.raises(FormatError, match="not this version's code, so it is not run"):
+    if attack is _hostile_class:
+        with pytest.raises(InputError, match="transformer is a EmbeddingTokens, not a PixArtTransformer2DModel or"):
+            tamis("sample", folder, "--image", picture, "--out", tmp_path / "out")
+    else:
         tamis("sample", folder, "--image", picture, "--out", tmp_path / "out")
-    assert not (tmp_path / "ran").exists()
+        assert (tmp_path / "out" / "samples.jsonl").exists()
+    assert not ran.exists()
 
 
 def test_an_empty_folder_is_filled_from_within(

@@ -4,7 +4,6 @@ The solvers are diffusers' schedulers. Each picture's noise belongs to its own s
 the batch it is made in.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -24,6 +23,7 @@ SOLVERS: Final = {
 PRIOR_STEPS: Final = 25
 PRIOR_GUIDANCE: Final = 2.0
 _TRAIN_STEPS = 1000
+_MOST_GUIDANCE: Final = 1000
 _LATENT_BOUND: Final = 4.0
 """Latents have about unit variance."""
 
@@ -42,8 +42,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= _TRAIN_STEPS:
             raise ValueError(f"--steps is {self.steps}; give 1 to {_TRAIN_STEPS}, as many as the model knows times")
-        if not math.isfinite(self.guidance):
-            raise ValueError(f"--guidance is {self.guidance}; give a finite number")
+        if not -_MOST_GUIDANCE <= self.guidance <= _MOST_GUIDANCE:  # not a number is neither
+            raise ValueError(f"--guidance is {self.guidance}; give a number from -{_MOST_GUIDANCE} to {_MOST_GUIDANCE}")
         if not 0 < self.strength <= 1:
             raise ValueError(f"--strength is {self.strength}; give a number above 0, at most 1")
 
