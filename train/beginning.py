@@ -76,7 +76,7 @@ def _clip(config: TrainConfig) -> Beginning:
     said = config.clip.model
     base = clip_base.Base(clip_base.spec_of(said))
     model = base.make(weights=False, device="meta")
-    clip_base.must_bear_pieces(model, config.optim.micro_batch, config.optim.batch // processes())
+    clip_base.must_bear(model, config, processes())
     preprocess = clip_base.preprocessing(model)
     px = Look.of(preprocess).fit.size_px
     weights = base.weights_sha256()

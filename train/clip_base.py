@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pipeline.clip_model import open_clip_name, weights_file
 from pipeline.clip_spec import ModelSpec, file_sha256
 from pipeline.errors import ConfigError
+from train.settings import TrainConfig
 
 WORDS: Final = "bpe.txt.gz"
 """A vocabulary of CLIP's form; open_clip reads it only when told so (`bpe_path`)."""
@@ -35,17 +36,29 @@ def spec_of(said: str) -> ModelSpec:
     return ModelSpec(name, pretrained or None)
 
 
-def must_bear_pieces(model: nn.Module, piece: int | None, share: int) -> None:
-    """Refuse to cut a process's share of a batch for a model that would learn something else then; None cuts nothing.
+def must_bear(model: nn.Module, config: TrainConfig, processes: int) -> None:
+    """Refuse to save memory in ways that would change what a model learns; ConfigError.
 
-    Batch norms and dropout look at pieces.
+    Batch norms and dropout look at pieces of a batch; batch norms count a batch twice that is computed twice.
     """
-    at_once = any(isinstance(one, _BatchNorm) or (isinstance(one, nn.Dropout) and one.p > 0) for one in model.modules())
-    if piece is not None and piece < share and at_once:
+    normed = any(isinstance(one, _BatchNorm) for one in model.modules())
+    piece, share = config.optim.micro_batch, config.optim.batch // processes
+    if piece is not None and piece < share and (normed or any(_drops(one) for one in model.modules())):
         raise ConfigError(
             "optim.micro_batch: this model has batch norms or dropout, which see a piece and not the batch; what it learns would "
             "depend on the pieces. Leave it out, or take a smaller optim.batch"
         )
+    if config.run.recompute and normed:
+        raise ConfigError(
+            "run.recompute: this model has batch norms, which would count every batch twice; put recompute = false under [run], or take "
+            "a smaller optim.batch"
+        )
+
+
+def _drops(module: nn.Module) -> bool:
+    """Tell whether a module leaves something out by chance: nn.Dropout, open_clip's PatchDropout, timm's DropPath, attention's own."""
+    rates = ("p", "prob", "drop_prob") if "drop" in type(module).__name__.lower() else ("dropout",)
+    return any(isinstance(rate := getattr(module, name, 0), int | float) and rate > 0 for name in rates)
 
 
 @dataclass(frozen=True)

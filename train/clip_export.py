@@ -7,13 +7,14 @@ from typing import Any
 
 from pipeline.clip_spec import file_sha256
 from pipeline.errors import InputError
+from pipeline.stage import sha256_file
 from train import checkpoint
 from train.beginning import MODEL
 from train.clip_base import CONFIG, WEIGHTS, WORDS
 from train.clip_card import RECALLS, card
 from train.handed_out import noted
 from train.progress import METRICS
-from train.run import Run, open_run
+from train.run import Run, must_be_as_trained, open_run
 
 
 def export_clip(run: Path, out: Path, step: int | None = None) -> None:
@@ -27,11 +28,13 @@ def export_clip(run: Path, out: Path, step: int | None = None) -> None:
         raise InputError(f"{run}: no checkpoint yet; wait for the first, or `tamis train clip … --resume`")
     out = out.resolve()
     checkpoint.sound(found.folder / checkpoint.name(at), "ema/")
+    must_be_as_trained(found, at)
     facts = clip_facts(found, at)
 
     def fill(draft: Path) -> None:
         shutil.copytree(found.folder / checkpoint.name(at) / "ema", draft)
-        (draft / "tamis.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+        files = {path.name: sha256_file(path) for path in sorted(draft.iterdir()) if path.is_file()}
+        (draft / "tamis.json").write_text(json.dumps({**facts, "files": files}, indent=1, sort_keys=True) + "\n")
         (draft / "README.md").write_text(card(facts, out.name, own_words=(draft / WORDS).is_file()))
 
     with noted([(found.folder, at)], out) as draft:

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pipeline.clip_spec import ModelSpec
 from train import checkpoint
 from train.beginning import MODEL
-from train.clip_base import WEIGHTS, Base, must_bear_pieces, spec_of
+from train.clip_base import WEIGHTS, Base, must_bear, spec_of
 from train.clip_pixels import Look
 from train.data import Batch
 from train.draws import Draws, seeded
@@ -106,7 +106,7 @@ def clip_task(run: Run, world: World) -> ClipTask:
     base = Base(spec_of(config.clip.model if at is None else f"local-dir:{run.folder / checkpoint.name(at) / 'model'}"))
     with seeded(config.data.seed):
         model = base.make()
-    must_bear_pieces(model, config.optim.micro_batch, config.optim.batch // world.size)
+    must_bear(model, config, world.size)
     if config.run.recompute:
         model.set_grad_checkpointing(True)  # type: ignore[operator]
     locked = locked_towers(model, image=config.clip.lock_image, text=config.clip.lock_text)

@@ -114,8 +114,16 @@ def _made(config: TrainConfig) -> models.Decoder:
     )
 
 
+_CONTAINER: Final = Path("/sys/fs/cgroup/memory.max")
+"""What a container may take, in bytes (cgroup v2)."""
+
+
 def _memory(device: torch.device) -> int:
     """Return the bytes of memory of a device."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(there, int(_CONTAINER.read_text()))
+    except (OSError, ValueError):  # no container, or one without a bound: "max"
+        return there

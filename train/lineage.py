@@ -171,7 +171,7 @@ class Exposure:
     def _where(self, step: int) -> dict[str, Any]:
         if self.export is None:
             return {"checkpoint": str(self.run.folder / checkpoint.name(step))}
-        told = {"step": step, "host": self.export.host, "utc": self.export.utc}
+        told = {"step": step, "host": self.export.host, "utc": self.export.utc, "of": str(self.run.folder)}
         return {"checkpoint": self.export.place, "exported": told}
 
     def _later(self, shard: int, row: int) -> list[dict[str, Any]]:

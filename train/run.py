@@ -1,6 +1,7 @@
 """A run's folder: what it trains, on which rows, by which configuration; and its entry in the data set's register."""
 
 import json
+import re
 import shutil
 import socket
 import uuid
@@ -30,6 +31,8 @@ from train.world import device_of
 
 REGISTER = "private/runs"
 _FILE = "run.json"
+_OF_A_RUN: Final = re.compile("[0-9a-f]{16}@[0-9]+")
+"""A parent that is a checkpoint of another run, as `branch` writes it."""
 _ROWS = "rows"
 
 
@@ -185,10 +188,11 @@ def must_have_its_parts(run: Run) -> None:
 def must_begin_as_made(run: Run) -> None:
     """Refuse a run that has no checkpoint yet and whose weights to start from are not those that it was made for."""
     begun = beginning(run.facts.kind, run.config, run.facts.base)
-    if run.facts.parents[: len(begun.parents)] != begun.parents:
+    inherited = [one for one in run.facts.parents if not _OF_A_RUN.fullmatch(one)]
+    if inherited != begun.parents:
         raise InvariantError(
-            f"{run.folder} was made to start from {', '.join(run.facts.parents)}; there is {', '.join(begun.parents)} now. Put it back, "
-            "or start a new run"
+            f"{run.folder} was made to start from {', '.join(inherited)}; there is {', '.join(begun.parents) or 'nothing'} now. Put it "
+            "back, or start a new run"
         )
 
 

@@ -25,7 +25,7 @@ from train.settings import TrainConfig
 from train.sheets import remove_stale
 from train.sources import source
 from train.tasks import DecoderTask, PriorTask, Task, decoder_task, prior_task
-from train.world import World, joined
+from train.world import World, joined, processes
 
 _FEW_WORKERS = 16
 """Loader processes that any machine is trusted with."""
@@ -62,7 +62,11 @@ def _alone(run: Run, world: World, quiet: bool) -> bool:
 
 
 def _bearable(config: TrainConfig) -> None:
-    """Refuse more loader processes than this machine bears: each holds Python, torch and its batches."""
+    """Refuse more loader processes than this machine bears (each holds Python, torch and its batches), and uneven shares."""
+    if config.optim.batch % processes():
+        raise ConfigError(
+            f"optim.batch: {config.optim.batch:,} samples cannot be shared among {processes()} processes evenly"
+        )
     most = max(_FEW_WORKERS, 4 * (os.cpu_count() or 1))
     if config.run.workers > most:
         raise ConfigError(

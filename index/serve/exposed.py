@@ -18,11 +18,16 @@ def seen(served: Served, uids: Sequence[str]) -> dict[str, list[dict[str, Any]]]
 def public(seen: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is known of one checkpoint without the path that leads to it."""
     place = PurePath(str(seen["checkpoint"]))
-    run = place.parent.parent.name or place.parent.name
+    if "exported" in seen:
+        model = f"{PurePath(seen['exported']['of']).name}, step {seen['exported']['step']:,}, as it was handed out"
+    elif place.parent.name == "checkpoints":
+        model = f"{place.parent.parent.name}, step {int(place.name):,}"
+    else:
+        model = place.name  # a run of which nothing is known
     told = {name: seen[name] for name in ("first_step", "times", "copy") if name in seen}
     if "unknown" in seen:
         told["unknown"] = "its files cannot be read from here"
-    return {"model": f"{run}, step {int(place.name):,}" if place.name.isdigit() else place.name, **told}
+    return {"model": model, **told}
 
 
 def said(seen: Mapping[str, Any]) -> str:

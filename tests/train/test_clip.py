@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from pipeline.clip_model import ClipModel
 from pipeline.clip_spec import ModelSpec
 from pipeline.errors import ConfigError, InputError
+from pipeline.stage import sha256_file
 from pipeline.store import Store
 from tests import small_dataset
 from tests.train import tiny_clip
@@ -103,6 +104,8 @@ def test_the_model_card_says_what_it_learnt_from_and_how_well_and_names_no_place
     assert facts["measured"]["image_to_text_recall_1_frac"] == metrics(learnt.folder, "image_to_text_recall_1_frac")[-1]
     assert facts["config"]["clip"]["model"] == "local-dir:model"
     assert str(learnt.folder.parent) not in card + json.dumps(facts)
+    assert facts["files"]["open_clip_model.safetensors"] == facts["weights_sha256"]
+    assert all(sha256_file(exported / name) == digest for name, digest in facts["files"].items())
 
 
 def test_an_export_over_something_that_is_there_is_refused(exported: Path, learnt: Run) -> None:

@@ -28,7 +28,7 @@ from train.lineage import Exposure, tainted
 from train.optim import adamw
 from train.run import Run, create, open_run
 from train.sources import source
-from train.start import train
+from train.start import begin, train
 
 NORMED = {
     "timm_model_name": "test_efficientnet", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear",
@@ -272,11 +272,40 @@ def test_a_model_that_sees_pieces_apart_learns_in_none(pictures: Store, model: P
         clip_task(replace(changed, facts=replace(changed.facts, config=later)), alone())
 
 
-def test_other_weights_to_start_from_than_the_run_was_made_for_are_refused(pictures: Store, tmp_path: Path) -> None:
+def test_whatever_leaves_parts_out_by_chance_refuses_pieces_and_batch_norms_refuse_to_be_computed_twice(
+    pictures: Store, model: Path, tmp_path: Path
+) -> None:
+    plain = {"image_size": tiny_clip.SIDE_PX, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16}
+    patches = tiny_clip.folder(tmp_path / "patches", vision={**plain, "patch_dropout": 0.5})
+    normed = tiny_clip.folder(tmp_path / "normed", vision={**NORMED, "timm_drop": 0.0})
+    for folder, sections, key in (
+        (patches, {"optim": {"micro_batch": 4}}, "optim.micro_batch"),
+        (normed, {"run": {"recompute": True}}, "run.recompute"),
+    ):
+        with pytest.raises(ConfigError, match=f"{key}: this model has batch norms"):
+            create("clip", pictures, tiny_clip.config(folder, **sections), tmp_path / f"run-{folder.name}")
+    assert create("clip", pictures, tiny_clip.config(model, run={"recompute": True}), tmp_path / "run")
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused_before_there_is_a_run(
+    pictures: Store, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="16 samples cannot be shared among 3 processes evenly"):
+        begin("clip", pictures, tiny_clip.config(model), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_other_weights_to_start_from_than_the_run_was_made_for_are_refused(
+    pictures: Store, tmp_path: Path, gone: bool
+) -> None:
     model = tiny_clip.folder(tmp_path / "model", weights=True)
     run = create("clip", pictures, tiny_clip.config(model), tmp_path / "run")
     weights = load_file(model / "open_clip_model.safetensors")
     save_file({name: value * 2 for name, value in weights.items()}, model / "open_clip_model.safetensors")
+    if gone:  # it would begin from random ones
+        (model / "open_clip_model.safetensors").unlink()
     with pytest.raises(InvariantError, match="was made to start from"):
         train(run, quiet=True)
     assert checkpoint.steps(run.folder) == []
