@@ -84,6 +84,9 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
         if mask is not None and start is None:
             raise InputError("--mask needs --start, the picture that it masks")
         _must_be_new(out)
+        signing = making.Signing(certificate, key) if certificate is not None and key is not None else None
+        if signing is not None:
+            signing.must_sign(form)
         model = open_model(run, prior, device, step)
         if image is None and (prompt or prompts):
             _can_be_prompted(model, run)
@@ -96,7 +99,6 @@ def mount(app: typer.Typer, neighbours: NeighboursOf) -> None:
 
             same_vectors(check_copies, model.facts["clip"])
             maker.check = against(lambda rgb: encoder.pixels(rgb).astype("float32"), *neighbours(check_copies))
-        signing = making.Signing(certificate, key) if certificate is not None and key is not None else None
         _write_all(making, maker.make(asked), out, form, signing, as_json)
 
     _mount_export(app)
@@ -200,25 +202,28 @@ def _begun(out: Path) -> TextIO:
 def _mount_export(app: typer.Typer) -> None:
     @app.command()
     def export(
-        run: Annotated[Path, typer.Argument(metavar="RUN", help="A decoder's or a CLIP's run")],
+        run: Annotated[Path, typer.Argument(metavar="RUN", help="The run of a decoder, of fine-tuning or of a CLIP")],
         out: Annotated[Path, typer.Option(help="A new folder")],
         prior: PriorFolder = None,
         step: Step = None,
         with_clip: Annotated[bool, typer.Option("--with-clip", help="Take a local CLIP along, for prompts")] = False,
     ) -> None:
-        """Write a diffusers pipeline, or an open_clip folder of a CLIP run, that loads where tamis is not installed.
+        """Write a diffusers pipeline, of a CLIP run an open_clip folder, that loads where tamis is not installed.
 
         A model card from facts is with it.
         """
         from pipeline.errors import InputError
         from train.run import kind_of
 
-        if kind_of(run) == "clip":
-            from train.clip_export import export_clip
-
+        kind = kind_of(run)
+        if kind in ("clip", "finetune"):
             if prior is not None or with_clip:
-                raise InputError(f"{run} trains a CLIP; --prior and --with-clip belong to decoders")
-            export_clip(run, out, step)
+                raise InputError(f"{run} is a {kind} run; --prior and --with-clip belong to decoders")
+            if kind == "clip":
+                from train.clip_export import export_clip as write_whole
+            else:
+                from train.finetune_export import export_finetuned as write_whole
+            write_whole(run, out, step)
             print(out)
             return
         from train.card import card

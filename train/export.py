@@ -30,10 +30,8 @@ _CODE: Final = Path(exported.__file__).parent
 _TOKENS: Final = ("image_tokens", "text_tokens", "prior_tokens")
 
 
-def assemble(decoder: Decoder, prior: Prior | None, facts: Mapping[str, Any], vae: Path | None = None) -> TamisPipeline:
-    """Return the pipeline of a decoder and, where there is one, a prior; InputError when they do not fit together."""
-    import diffusers
-
+def assemble(decoder: Decoder, prior: Prior | None, facts: Mapping[str, Any], vae: Any = None) -> TamisPipeline:
+    """Return the pipeline of a decoder and, where there are some, a prior and an AutoencoderKL; InputError when they do not fit."""
     from train.exported.sampling import scheduler
 
     clip = facts["clip"]
@@ -45,7 +43,7 @@ def assemble(decoder: Decoder, prior: Prior | None, facts: Mapping[str, Any], va
     objective = facts["objective"]
     return TamisPipeline(
         transformer=decoder.net, scheduler=scheduler(objective, "euler" if objective == "flow" else "ddim"), **tokens,
-        vae=None if vae is None else diffusers.AutoencoderKL.from_pretrained(vae, local_files_only=True),
+        vae=vae,
         prior=None if prior is None else prior.net, prior_tokens=None if prior is None else prior.text,
         objective=objective, clip_model=clip.get("model"), clip_pretrained=clip.get("pretrained"),
         clip_sha256=clip.get("weights_sha256"),

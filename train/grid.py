@@ -9,9 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline.store import Store
+from train.buckets import Bucket
 from train.data import Batches
+from train.export import assemble
 from train.exported import sampling
 from train.loop import Sampler
 from train.order import Order, key
@@ -19,6 +22,7 @@ from train.run import Run
 from train.tasks import DecoderTask, PriorTask, Task
 
 PICTURES = 16
+Shades = NDArray[np.uint8]
 
 
 def source(run: Run) -> Batches:
@@ -49,34 +53,26 @@ def sampler(run: Run, device: torch.device) -> Sampler | None:
             return {"sampled_cos": _imagined_cos(task, batch.text_emb[shown], batch.image_emb[shown], seeds)}
         assert isinstance(task, DecoderTask)
         shape = rows.facts.buckets[batches.where(0).bucket]
-        cell = task.latents.cell_px if task.latents is not None else 1
-        channels = task.latents.channels if task.latents is not None else 3
-        cells = (channels, shape.height_px // cell, shape.width_px // cell)
-        pictures = draw(task, seeds, cells, {"image": batch.image_emb[shown], "text": batch.text_emb[shown]})
+        pictures = draw(task, seeds, shape, batch.image_emb[shown], batch.text_emb[shown])
         Store(str(folder)).write(f"samples/{step:09d}.png", _sheet(pictures))
         return {}
 
     return sample
 
 
-@torch.no_grad()
-def draw(
-    task: DecoderTask, seeds: Sequence[int], shape: tuple[int, int, int], embeddings: dict[str, torch.Tensor]
-) -> torch.Tensor:
-    """Return pictures f32[B,3,H,W] in [-1,1] of embeddings f32[B,D], as `tamis sample` draws them by default."""
-    module = task.module
-
-    def denoise(x: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = module.net(x, timestep=time, encoder_hidden_states=tokens, return_dict=False)[0]
-        return found.float()
-
-    nothing = torch.zeros(len(seeds), dtype=torch.bool, device=next(iter(embeddings.values())).device)
-    predict = task.config.predict
-    made = sampling.sample(
-        denoise, predict, module.condition(embeddings), module.condition(embeddings, nothing), seeds, shape,
-        sampling.Sampling("unipc" if predict == "flow" else "ddim"), latent=task.latents is not None,
-    )  # fmt: skip
-    return (task.latents.decode(made) if task.latents is not None else made).clamp(-1, 1)
+def draw(task: DecoderTask, seeds: Sequence[int], shape: Bucket, image: torch.Tensor, text: torch.Tensor) -> Shades:
+    """Return pictures u8[B,H,W,3] of embeddings f32[B,D], by the pipeline that `tamis sample` and an export draw with."""
+    vae = task.latents.vae if task.latents is not None else None
+    pipeline = assemble(task.module, None, {"objective": task.config.predict, "clip": {}}, vae)
+    made = pipeline(
+        image_embeds=image,
+        text_embeds=text,
+        seeds=seeds,
+        height=shape.height_px,
+        width=shape.width_px,
+        output_type="np",
+    ).images
+    return np.asarray((made * 255).round(), np.uint8)
 
 
 def _imagined_cos(task: PriorTask, text: torch.Tensor, image: torch.Tensor, seeds: Sequence[int]) -> float:
@@ -86,9 +82,8 @@ def _imagined_cos(task: PriorTask, text: torch.Tensor, image: torch.Tensor, seed
     return float(torch.nn.functional.cosine_similarity(made, image).mean())
 
 
-def _sheet(pictures: torch.Tensor) -> bytes:
+def _sheet(shades: Shades) -> bytes:
     """Return pictures side by side in rows of eight, as PNG."""
-    shades = ((pictures.cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     across = 8
     rows = -(-len(shades) // across)
     blank = np.zeros((rows * across - len(shades), *shades.shape[1:]), np.uint8)

@@ -63,10 +63,3 @@ class Latents:
         shift = self.vae.config.shift_factor or 0.0
         scaled: torch.Tensor = (drawn - shift) * self.vae.config.scaling_factor
         return scaled
-
-    @torch.no_grad()
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return pixels."""
-        shift = self.vae.config.shift_factor or 0.0
-        pixels: torch.Tensor = self.vae.decode(latents / self.vae.config.scaling_factor + shift).sample
-        return pixels

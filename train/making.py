@@ -86,6 +86,10 @@ class Signing:
     certificate: Path
     private_key: Path
 
+    def must_sign(self, form: str) -> None:
+        """Sign a blank picture, before anything is drawn; InputError when certificate and key do not fit."""
+        sign(encode(Image.new("RGB", (8, 8)), form, {}), form, {}, self.certificate, self.private_key)
+
 
 @dataclass
 class Maker:

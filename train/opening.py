@@ -20,6 +20,7 @@ from pipeline.stage import sha256_file
 from train import checkpoint, export, models
 from train.exported.pipeline import TamisPipeline
 from train.exported.tokens import EmbeddingTokens
+from train.latents import Latents
 from train.run import Run, must_be_as_trained, must_have_its_parts, open_run
 from train.world import device_of
 
@@ -43,7 +44,10 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
         return _exported(folder, where)
     run = open_run(folder)
     if run.facts.kind != "decoder":
-        raise InputError(f"{folder} trains a {run.facts.kind}; name a decoder's run, and a prior's with --prior")
+        way = f"; `tamis export {folder} --out …` makes a pipeline that diffusers draws with" * (
+            run.facts.kind == "finetune"
+        )
+        raise InputError(f"{folder} trains a {run.facts.kind}; name a decoder's run, and a prior's with --prior{way}")
     must_have_its_parts(run)
     weights, made = weights_folder(run, step), None
     facts, decoder = _facts(run, weights), models.load(weights)
@@ -73,9 +77,9 @@ def open_model(folder: Path, prior: Path | None, device: str, step: int | None =
             )
         }
     assert isinstance(decoder, models.Decoder)
-    vae = run.config.decoder.vae
+    vae = Latents.open(run.config.decoder.vae, where).vae if run.config.decoder.vae is not None else None
     assert made is None or isinstance(made, models.Prior)
-    pipeline = export.assemble(decoder, made, facts, Path(vae) if vae is not None else None).to(where)
+    pipeline = export.assemble(decoder, made, facts, vae).to(where)
     return Model(pipeline, facts, _spec(facts))
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from train import models
 from train.data import Batch
 from train.draws import Draws, seeded
+from train.exported.sampling import LATENT_BOUND
 from train.latents import Latents
 from train.models import Decoder, Prior
 from train.objective import Ddpm, Flow, Objective, losses
@@ -82,7 +83,7 @@ class DecoderTask:
     def save(self, folder: Path) -> None:
         """Write the model's folders and the scheduler that samples from it."""
         models.save(self.module, folder)
-        _save_scheduler(self.objective, folder)
+        _save_scheduler(self.objective, folder, latent=self.latents is not None)
 
     def load(self, folder: Path) -> None:
         """Give the model the weights of a checkpoint."""
@@ -134,8 +135,10 @@ def disturbed(embedding: torch.Tensor, length: float, draws: Draws, name: str) -
     return kept
 
 
-def _save_scheduler(objective: Objective, folder: Path) -> None:
+def _save_scheduler(objective: Objective, folder: Path, *, latent: bool = False) -> None:
     name, config = objective.scheduler()
+    if latent and config.get("clip_sample"):  # as `tamis sample` bounds them
+        config["clip_sample_range"] = LATENT_BOUND
     (folder / "scheduler").mkdir(parents=True, exist_ok=True)
     body: dict[str, Any] = {"_class_name": name, **config}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(body, indent=2, sort_keys=True))

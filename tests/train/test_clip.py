@@ -112,7 +112,7 @@ def test_an_export_over_something_that_is_there_is_refused(exported: Path, learn
     assert [(one.folder, one.step) for one in exports(learnt.folder)] == [(str(exported), 60)]
     with pytest.raises(InputError, match="is not empty"):
         tamis("export", learnt.folder, "--out", exported)
-    with pytest.raises(InputError, match="--prior and --with-clip belong to decoders"):
+    with pytest.raises(InputError, match="is a clip run; --prior and --with-clip belong to decoders"):
         tamis("export", learnt.folder, "--out", exported / "x", "--with-clip")
 
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.clip_spec import ModelSpec
-from pipeline.errors import InputError, TamisError
+from pipeline.errors import FormatError, InputError, TamisError
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from tests.train import tiny_run
@@ -117,6 +118,25 @@ def test_what_does_not_fit_together_is_said(decoder_run: Run, prior_run: Run, pi
         said = tamis("sample", run, *prompt, *out, option, value, code=2, stream="stderr")
         assert f"Invalid value for '{option}'" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_sign_is_told_before_anything_is_drawn(decoder_run: Run, picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.pem").write_text("no certificate")
+    signing = ("--certificate", tmp_path / "bad.pem", "--key", tmp_path / "bad.pem")
+    with pytest.raises(InputError, match="cannot sign with these"):
+        tamis("sample", decoder_run.folder, "--image", picture, *signing, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()  # the same command with the right files is refused by nobody
+
+
+def test_a_damaged_record_of_quality_stops_an_export_with_what_to_do(decoder_run: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(decoder_run.folder, run)
+    (run / "quality.json").write_text('{"run": 1}')
+    with pytest.raises(FormatError, match="not a record of `tamis train quality`"):
+        tamis("export", run, "--out", tmp_path / "model")
+    (run / "quality.json").write_text("{")
+    tamis("export", run, "--out", tmp_path / "model")
+    assert "| quality | not measured" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_pictures_are_never_written_over_others(decoder_run: Run, picture: Path, tmp_path: Path) -> None:

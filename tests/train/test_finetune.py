@@ -9,12 +9,14 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
 from pipeline.errors import InputError, InvariantError
+from pipeline.stage import sha256_file
 from pipeline.store import Store
 from pipeline.tombstones import of_request, publish
 from tests.train import tiny_pipeline
 from tests.train.command import tamis
 from train import checkpoint
 from train.data import Batches
+from train.lineage import checkpoints
 from train.progress import METRICS
 from train.run import open_run
 
@@ -59,10 +61,25 @@ def test_a_pipeline_goes_on_learning_and_the_result_takes_its_place_in_it(
     net = UNet2DConditionModel.from_pretrained(out / checkpoint.name(12) / "ema" / "unet")
     before = UNet2DConditionModel.from_pretrained(base / "unet")
     assert not torch.equal(net.conv_in.weight, before.conv_in.weight)
-    pipeline = StableDiffusionPipeline.from_pretrained(base, unet=net, safety_checker=None)
+    whole = tmp_path / "whole"
+    with pytest.raises(InputError, match=r"name a decoder's run.*`tamis export .* makes a pipeline"):
+        tamis("sample", out, "--prompt", "a red circle", "--out", tmp_path / "pictures")
+    with pytest.raises(InputError, match="--prior and --with-clip belong to decoders"):
+        tamis("export", out, "--out", whole, "--with-clip")
+    tamis("export", out, "--out", whole)
+    pipeline = StableDiffusionPipeline.from_pretrained(whole, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
+    assert torch.equal(pipeline.unet.conv_in.weight, net.conv_in.weight)
     made = pipeline("a red circle", num_inference_steps=2, height=16, width=16).images[0]
     assert made.size == (16, 16)
+    facts, card = json.loads((whole / "tamis.json").read_text()), (whole / "README.md").read_text()
+    assert (facts["step"], facts["images_seen"], facts["base"]) == (12, cursor.images_seen, "pipeline")
+    assert "fine-tuned from | pipeline: pipeline (unet " in card
+    assert str(base) not in card + json.dumps(facts)
+    assert all(sha256_file(whole / name) == digest for name, digest in facts["files"].items())
+    uid = bytes(Batches(pictures, open_run(out).shown, open_run(out).order, pictures=False)[0].uid[0]).ljust(16, b"\0")
+    told = [one for one in checkpoints(pictures, [uid])[uid] if "exported" in one and one["run"] == facts["run"]]
+    assert [(one["checkpoint"], one["first_step"], one["exported"]["step"]) for one in told] == [(str(whole), 0, 12)]
 
 
 def test_captions_come_from_the_shards_and_a_hidden_rows_is_empty(own: Store, base: Path, tmp_path: Path) -> None:

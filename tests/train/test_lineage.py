@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pyroaring import BitMap64
 
@@ -303,7 +304,16 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "other rows": lambda run: (run / "rows" / "names.npy").write_bytes(
         (run / "rows" / "names.npy").read_bytes()[:-1] + b"x"
     ),
+    "fewer names": lambda run: np.save(run / "rows" / "names.npy", np.load(run / "rows" / "names.npy")[:-1]),
+    "names of floats": lambda run: np.save(run / "rows" / "names.npy", np.load(run / "rows" / "names.npy") * 1.0),
+    "a folder of names": lambda run: (
+        (run / "rows" / "names.npy").rename(run / "rows" / "x") and (run / "rows" / "names.npy").mkdir()
+    ),
+    "no shards": lambda run: (run / "rows" / "manifest.json").write_text(
+        json.dumps(json.loads((run / "rows" / "manifest.json").read_text()) | {"shards": []})
+    ),
     "no ledger": lambda run: shutil.rmtree(run / "ledger"),
+    "an empty scale": lambda run: (run / "ledger" / "scale.roaring").write_bytes(b""),
     "no rows of the scale": lambda run: (run / "ledger" / "scale.roaring").unlink(),
 }
 
@@ -388,6 +398,10 @@ def test_sheets_go_when_somebody_they_were_drawn_for_has_gone(own: Store, tmp_pa
     (run.folder / "quality.json").write_text(json.dumps({"sheet_uids": [drawn.hex()]}))
     hide(own, other)
     assert sheets.stale(run) == []
+    for unknown in ("{", "[]", "{}", '{"sheet_uids": ["zz"]}', '{"sheet_uids": null}'):
+        (run.folder / "quality.json").write_text(unknown)
+        assert sheets.stale(run) == [run.folder / "quality.png"]  # whoever stands in it, somebody has gone
+    (run.folder / "quality.json").write_text(json.dumps({"sheet_uids": [drawn.hex()]}))
     hide(own, drawn)
     said = tamis("train", "after-erasure", run.folder, "--out", tmp_path / "new", "--quiet")
     assert said.count("samples/") == 2

@@ -174,8 +174,14 @@ def test_files_of_prompts_that_cannot_be_read_say_where(text: str, says: str, tm
 
 def test_prompts_are_lines_or_json_lines(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
-    file.write_text('\ufeffa red fruit\n\n{"prompt": "日本", "seed": 4}\n', encoding="utf-8")
-    assert asking.read_prompts(file) == [{"prompt": "a red fruit"}, {"prompt": "日本", "seed": 4}]
+    file.write_text(
+        '\ufeffa red fruit\n\n{"prompt": "日本", "seed": 4}\n{"prompt": "two\u2028lines"}\n', encoding="utf-8"
+    )
+    assert asking.read_prompts(file) == [
+        {"prompt": "a red fruit"},
+        {"prompt": "日本", "seed": 4},
+        {"prompt": "two\u2028lines"},
+    ]
 
 
 _ELSEWHERE = """

@@ -24,7 +24,7 @@ PRIOR_STEPS: Final = 25
 PRIOR_GUIDANCE: Final = 2.0
 _TRAIN_STEPS = 1000
 _MOST_GUIDANCE: Final = 1000
-_LATENT_BOUND: Final = 4.0
+LATENT_BOUND: Final = 4.0
 """Latents have about unit variance."""
 
 
@@ -115,7 +115,7 @@ def sample(
     for at, time in enumerate(times):
         predicted = _guided(denoise, x, time, conditions, null, how.guidance)
         if objective == "eps":
-            predicted = _bounded(steps, predicted, x, time, _LATENT_BOUND if latent else 1.0)
+            predicted = _bounded(steps, predicted, x, time, LATENT_BOUND if latent else 1.0)
         x = steps.step(predicted, time, x, return_dict=False)[0]
         if start is not None and start.keep is not None:
             keep, known = start.keep.to(device), start.picture.to(device)
