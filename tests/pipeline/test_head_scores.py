@@ -22,6 +22,7 @@ def head(path: Path, seed: int) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_head_that_is_named_later_brings_its_scores_into_every_shard(tmp_path: Path, scheduler: str) -> None:
     crawl = write_crawl(tmp_path / "crawl", pictures=30, sites=3)
     run = ("--quiet", "--scheduler", scheduler)

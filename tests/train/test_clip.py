@@ -133,6 +133,7 @@ def test_a_locked_tower_stays_as_it_was_and_the_other_one_learns(
     assert f"local-dir:{model} (weights " in open_run(out).facts.parents[0]
 
 
+@pytest.mark.slow
 def test_the_bundled_model_goes_on_learning(pictures: Store, tmp_path: Path) -> None:
     settings = tiny_clip.toml(tmp_path / "run.toml", optim={"steps": 1, "batch": 4})
     out = tmp_path / "run"

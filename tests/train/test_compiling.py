@@ -62,6 +62,7 @@ def test_a_compiled_run_goes_on_plain_where_nothing_compiles(capsys: pytest.Capt
     assert "(no g++): this run was compiled and goes on without" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_missing_compiler_is_found_out(tmp_path: Path) -> None:
     asks = "from train import compiling; print(compiling.trouble())"
     environment = {**os.environ, "CXX": "/bin/false", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}

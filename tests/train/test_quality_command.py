@@ -73,6 +73,7 @@ def test_a_model_that_learnt_nothing_is_measured_and_does_not_pass(
         assert sheet.width > 500
 
 
+@pytest.mark.slow
 def test_the_same_trial_gives_the_same_numbers(runs: tuple[Run, Run]) -> None:
     decoder, prior = runs
     once, again = (told(decoder.folder, "--prior", prior.folder, "--prompts", "12", code=1) for _ in range(2))

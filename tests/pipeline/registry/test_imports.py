@@ -264,6 +264,7 @@ def test_wrong_words_are_named_before_anything_is_read(registry: Registry, tmp_p
     assert registry.imports() == []
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_run_again_it_ends_as_if_never_killed(opener: Opener, tmp_path: Path) -> None:
     registry, count = opener(), 60_000
     url = registry.engine.url.render_as_string(hide_password=False) if registry.engine.dialect.name != "sqlite" else ""
