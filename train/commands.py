@@ -186,7 +186,7 @@ def after_erasure(
         if tainted(new) is not None:
             raise InputError(f"somebody else was removed meanwhile: remove {folder} and run the same command again")
         if steps is not None:
-            given = _again(new.config, "decoder", None, None, sections(steps=("optim", steps)))
+            given = _again(new.config, new.facts.kind, None, None, sections(steps=("optim", steps)))
             with held(new):
                 keep(resumed(new, given, new.store))
 

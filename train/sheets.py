@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from pipeline.store import Store, explained
 from pipeline.tombstones import Watch
 from train.grid import source
 from train.manifest import name
@@ -20,7 +21,10 @@ SHEET: Final = "quality.png"
 
 
 def stale(run: Run) -> list[Path]:
-    """Return the sheets in a run's folder for which somebody was drawn who is hidden or erased by now."""
+    """Return the sheets in a run's folder for which somebody was drawn who is hidden or erased by now.
+
+    A sheet of which it is not known who stands in it goes with anybody.
+    """
     hidden = Watch(run.store, 0).hidden()
     found = sorted((run.folder / "samples").glob("*.png"))
     if found:
@@ -53,8 +57,13 @@ def _uids(folder: Path) -> set[bytes] | None:
 
 
 def remove_stale(run: Run) -> list[Path]:
-    """Remove those sheets and return which they were."""
+    """Remove those sheets, and whose captions stood in one, and return which they were; StorageError where that cannot be."""
     gone = stale(run)
     for path in gone:
-        path.unlink(missing_ok=True)
+        with explained(f"removing {path}"):
+            path.unlink(missing_ok=True)
+    record = read_record(run.folder)
+    if run.folder / SHEET in gone and record is not None:
+        kept = {name: value for name, value in record.items() if name != "sheet_uids"}
+        Store(str(run.folder)).write(RECORD, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
     return gone

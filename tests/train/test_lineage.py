@@ -358,4 +358,5 @@ def test_sheets_go_when_somebody_they_were_drawn_for_has_gone(own: Store, tmp_pa
     assert said.count("samples/") == 2
     assert "quality.png" in said
     assert not (run.folder / "quality.png").exists()
+    assert drawn.hex() not in (run.folder / "quality.json").read_text()
     assert list((run.folder / "samples").iterdir()) == []
