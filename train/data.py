@@ -5,8 +5,10 @@ samples, and a loader worker makes whole local batches. So a run is resumed by o
 """
 
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,13 +25,15 @@ from pipeline.tombstones import Watch
 from train.buckets import Bucket, fit
 from train.manifest import Manifest
 from train.order import Epoch, Order, Slots, key
-from train.reading import ShardReader
+from train.reading import Found, ShardReader, caption, picture
 
 Shaped = Callable[[NDArray[np.uint8], Bucket, int, int], NDArray[np.uint8]]
 """(Picture u8[H,W,3], shape, seed, slot) → the picture in that shape; what is random in it belongs to seed and slot."""
 
 HIDDEN_EVERY_S = 0.25
 """How old the tombstones may be that a batch is compared with."""
+AHEAD = 2
+"""Batches that are read before they are asked for where no worker does it, from object stores only."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,20 @@ class Batch:
             name: value.to(device, non_blocking=True) for name, value in vars(self).items() if torch.is_tensor(value)
         }
         return Batch(**{**vars(self), **moved})
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What was read of one process's share of a global batch, before anybody knows who is shown."""
+
+    step: int
+    bucket: int
+    uid: NDArray[np.bytes_]
+    """S16[B]; `number` as `Batch.row`."""
+    number: NDArray[np.int64]
+    at: NDArray[np.int64]
+    """i64[N]: the samples, as places in the batch, that no tombstone hid when they were read; `found` is of them."""
+    found: Found
 
 
 @dataclass
@@ -117,6 +135,10 @@ class Batches(Dataset[Batch]):
         return self._epochs[epoch].slots(inside, self.manifest.rows)
 
     def __getitem__(self, step: int) -> Batch:
+        return self.made(self.raw(step))
+
+    def raw(self, step: int) -> Raw:
+        """Read what a batch is made of."""
         slots = self.where(step)
         mine = slice(self.rank, None, self.world)
         shard, row = slots.shard[mine], slots.row[mine]
@@ -126,58 +148,67 @@ class Batches(Dataset[Batch]):
             uid[at] = self._reader.places(int(shard[at])).uids[row[at]]
         number = self.manifest.number(shard, row)
         self._must_be_as_begun(number[there], uid[there])
-        hidden = self._watch.hidden()
-        shown = np.array([at for at in there if uid[at].ljust(16, b"\0") not in hidden], np.int64)
-        slot = step * self.order.batch + np.arange(self.rank, self.order.batch, self.world)
-        pixels, gone = self._pixels(slots.bucket, shard, row, slot, shown, uid)
-        shown = np.setdiff1d(shown, gone)
-        captions = self._captions(shard, row, shown, uid) if self.captions else ()
-        shown = shown if not self.captions else np.array([at for at in shown if captions[at] is not None], np.int64)
-        image, text = (self._vectors(which, shard, row, shown) for which in ("img_emb", "text_emb"))
-        shown = self._with_vectors(shown, image, text, uid)
-        weight = np.zeros(len(shard), np.float32)
-        weight[shown] = 1.0
+        shown = there[self._shown(uid[there])]
+        samples = self.pictures or self.captions
+        found = self._reader.read(shard[shown].tolist(), row[shown].tolist(), samples=samples)
+        return Raw(step, slots.bucket, uid, number, shown, found)
+
+    def made(self, raw: Raw) -> Batch:
+        """Make a batch of what was read; whom a tombstone hides by now is not shown, however long ago that was."""
+        uid, count = raw.uid, len(raw.uid)
+        left = np.flatnonzero(self._shown(uid[raw.at]))
+        slot = raw.step * self.order.batch + np.arange(self.rank, self.order.batch, self.world)
+        pixels, left = self._pixels(raw, left, slot)
+        captions, left = self._captions(raw, left)
+        image, text, left = self._vectors(raw, left)
+        weight = np.zeros(count, np.float32)
+        weight[raw.at[left]] = 1.0
         return Batch(
-            step, step // self.order.batches, torch.from_numpy(slot), torch.from_numpy(number),
+            raw.step, raw.step // self.order.batches, torch.from_numpy(slot), torch.from_numpy(raw.number),
             uid, torch.from_numpy(pixels), torch.from_numpy(image), torch.from_numpy(text), torch.from_numpy(weight),
-            len(there) - len(shown), tuple(one or "" for one in captions),
+            int((raw.number >= 0).sum()) - len(left), captions,
         )  # fmt: skip
 
+    def _shown(self, uid: NDArray[np.bytes_]) -> NDArray[np.bool_]:
+        """Tell of S16[N] who may be shown now."""
+        hidden = self._watch.hidden()
+        return np.array([bytes(one).ljust(16, b"\0") not in hidden for one in uid], np.bool_)
+
     def _pixels(
-        self, bucket: int, shard: NDArray[np.int64], row: NDArray[np.int64], slot: NDArray[np.int64],
-        shown: NDArray[np.int64], uid: NDArray[np.bytes_],
-    ) -> tuple[NDArray[np.uint8], list[int]]:  # fmt: skip
-        """Return u8[B,3,H,W], zeros where nothing is shown, and which samples were erased while we looked."""
+        self, raw: Raw, left: NDArray[np.int64], slot: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return u8[B,3,H,W], zeros where nothing is shown, and which of the samples `left` were not erased while we looked."""
         if not self.pictures:
-            return np.zeros((len(shard), 3, 0, 0), np.uint8), []
-        shape = self.manifest.facts.buckets[bucket]
-        pixels = np.zeros((len(shard), 3, shape.height_px, shape.width_px), np.uint8)
+            return np.zeros((len(raw.uid), 3, 0, 0), np.uint8), left
+        shape = self.manifest.facts.buckets[raw.bucket]
+        pixels = np.zeros((len(raw.uid), 3, shape.height_px, shape.width_px), np.uint8)
         gone = []
-        found = self._reader.pictures(shard[shown].tolist(), row[shown].tolist())
-        for at, data in zip(shown.tolist(), found, strict=True):
+        for i in left.tolist():
+            data, at = picture(raw.found.samples[i]), raw.at[i]
             if data is None:
-                self._must_be_hidden(uid[at])
-                gone.append(at)
+                self._must_be_hidden(raw.uid[at])
+                gone.append(i)
                 continue
             shaped = self.shaped or self._cut
             pixels[at] = shaped(decode_stored(data), shape, self.order.seed, int(slot[at])).transpose(2, 0, 1)
-        return pixels, gone
+        return pixels, np.setdiff1d(left, gone)
 
     def _cut(self, picture: NDArray[np.uint8], shape: Bucket, seed: int, slot: int) -> NDArray[np.uint8]:
         across, down, turn = chances(seed, slot, "crop", 3)
         return fit(picture, shape, across, down, self.mirror and turn < 0.5, self._scratch)
 
-    def _captions(
-        self, shard: NDArray[np.int64], row: NDArray[np.int64], shown: NDArray[np.int64], uid: NDArray[np.bytes_]
-    ) -> list[str | None]:
-        """Return every sample's text; None where nothing is shown or it was erased while we looked."""
-        texts: list[str | None] = [None] * len(shard)
-        found = self._reader.captions(shard[shown].tolist(), row[shown].tolist())
-        for at, text in zip(shown.tolist(), found, strict=True):
+    def _captions(self, raw: Raw, left: NDArray[np.int64]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Return every sample's text, empty where nothing is shown, and which of the samples `left` were not erased while we looked."""
+        if not self.captions:
+            return (), left
+        texts, gone = [""] * len(raw.uid), []
+        for i in left.tolist():
+            text, at = caption(raw.found.samples[i]), raw.at[i]
             if text is None:
-                self._must_be_hidden(uid[at])
-            texts[at] = text
-        return texts
+                self._must_be_hidden(raw.uid[at])
+                gone.append(i)
+            texts[at] = text or ""
+        return tuple(texts), np.setdiff1d(left, gone)
 
     def _must_be_as_begun(self, number: NDArray[np.int64], uid: NDArray[np.bytes_]) -> None:
         """Hold what was read against the rows that the run was begun with: what the ledger notes by number is then what was fed."""
@@ -190,15 +221,20 @@ class Batches(Dataset[Batch]):
                 "wrong with the data set"
             )
 
-    def _with_vectors(
-        self, shown: NDArray[np.int64], image: NDArray[np.float32], text: NDArray[np.float32], uid: NDArray[np.bytes_]
-    ) -> NDArray[np.int64]:
-        """Leave out samples whose vectors were wiped while we looked; there is no unit vector of zeros."""
-        wiped = [at for at in shown.tolist() if not (image[at].any() and text[at].any())]
-        for at in wiped:
-            self._must_be_hidden(uid[at])
-            image[at] = text[at] = 0
-        return np.setdiff1d(shown, wiped)
+    def _vectors(
+        self, raw: Raw, left: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+        """Return two f32[B,D], zeros where nothing is shown, and which of the samples `left` have vectors.
+
+        Those of the others were wiped while we looked: there is no unit vector of zeros.
+        """
+        there = raw.found.image[left].any(1) & raw.found.text[left].any(1)
+        for at in raw.at[left[~there]]:
+            self._must_be_hidden(raw.uid[at])
+        left = left[there]
+        image, text = (np.zeros((len(raw.uid), raw.found.image.shape[1]), np.float32) for _ in range(2))
+        image[raw.at[left]], text[raw.at[left]] = raw.found.image[left], raw.found.text[left]
+        return image, text, left
 
     def _must_be_hidden(self, uid: bytes) -> None:
         named = uid.ljust(16, b"\0")
@@ -208,15 +244,6 @@ class Batches(Dataset[Batch]):
                 "no tombstone hides it; `tamis verify` tells what is wrong with the data set"
             )
 
-    def _vectors(
-        self, which: str, shard: NDArray[np.int64], row: NDArray[np.int64], shown: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        size = int(self._reader.width)
-        vectors = np.zeros((len(shard), size), np.float32)
-        if len(shown):
-            vectors[shown] = self._reader.vectors(shard[shown].tolist(), row[shown].tolist(), which)
-        return vectors
-
 
 def chances(seed: int, slot: int, purpose: str, count: int) -> list[float]:
     """Return numbers in [0,1) that belong to a slot of a run and a purpose, whoever asks."""
@@ -224,13 +251,33 @@ def chances(seed: int, slot: int, purpose: str, count: int) -> list[float]:
 
 
 def loader(batches: Batches, first_step: int, last_step: int, workers: int = 0, ahead: int = 4) -> Iterator[Batch]:
-    """Yield the batches of steps [first, last) in order, made by so many worker processes, `ahead` of use each."""
+    """Yield the batches of steps [first, last) in order, made by so many worker processes, `ahead` of use each.
+
+    Without workers, those of an object store are read `AHEAD` of use.
+    """
+    if not workers and not batches.store.is_local:
+        yield from _read_ahead(batches, range(first_step, last_step))
+        return
     more: dict[str, Any] = {"prefetch_factor": ahead, "persistent_workers": False} if workers else {}
     found: DataLoader[Batch] = DataLoader(
         batches, batch_size=None, sampler=range(first_step, last_step), num_workers=workers,
         multiprocessing_context="spawn" if workers else None, worker_init_fn=_undisturbed if workers else None, **more,
     )  # fmt: skip
     yield from found
+
+
+def _read_ahead(batches: Batches, steps: range) -> Iterator[Batch]:
+    """Yield batches that a thread reads while those before are used; who is hidden is asked again when one is handed out."""
+    reading = replace(batches)  # with open files of its own
+    thread = ThreadPoolExecutor(1, "tamis-read-ahead")
+    try:
+        coming = deque(thread.submit(reading.raw, step) for step in steps[:AHEAD])
+        for later in range(AHEAD, AHEAD + len(steps)):
+            raw = coming.popleft().result()
+            coming.extend(thread.submit(reading.raw, step) for step in steps[later : later + 1])
+            yield batches.made(raw)
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 def _undisturbed(_: int) -> None:

@@ -36,6 +36,16 @@ def test_what_is_written_is_read_back_listed_and_deleted(store: Store) -> None:
     assert store.walk() == []
 
 
+def test_pieces_of_files_come_in_the_order_they_were_asked_for(store: Store) -> None:
+    store.write("a/one", b"0123456789")
+    store.write("two", b"abcdef")
+    wanted = [("two", 2, 4), ("a/one", 0, 3), ("a/one", 5, 5), ("a/one", 8, 99), ("two", 0, 1)]
+    assert store.ranges(wanted) == [b"cd", b"012", b"", b"89", b"a"]
+    assert store.ranges([]) == []
+    with pytest.raises(FileNotFoundError):
+        store.ranges([("two", 0, 1), ("three", 0, 1)])
+
+
 def test_of_many_creators_of_one_name_exactly_one_wins(store: Store) -> None:
     won: list[bytes] = []
 
