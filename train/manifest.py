@@ -108,7 +108,7 @@ class Manifest:
         """Return how many rows are in a bucket: an epoch's samples."""
         return int((self.bucket != NONE).sum())
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return what checkpoints name the run's rows by."""
         rows = [hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=12) for one in (self.names, self.bucket)]
