@@ -4,7 +4,7 @@
 
 1,000 shards of 10,000 rows with ids of their own; the pictures (one JPEG of 64×64 a sample) and vectors of all shards are hard
 links to the first one's, so that the disk holds them. A tiny decoder does two steps in the middle of its second epoch and leaves a
-checkpoint there; its ledger has a file for every 500 steps before (a restart reads their names alone, so they are empty). Measured in
+checkpoint there; its ledger has a file for every checkpoint before (a restart reads their names alone, so they are empty). Measured in
 fresh processes, five of them, is what `--resume` does of the data up to the first batch: the run's folder is opened and registered,
 its rows, settings and ledger are held against the checkpoint's cursor, the order is computed, the batch read and decoded. Apart: how
 long Python takes to import PyTorch and the rest before that. Weights are not loaded. No peer can do it: webdataset begins anew, and
