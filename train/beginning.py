@@ -91,7 +91,7 @@ def _weights(base: Path) -> str:
     files = sorted((base / "unet").glob("*.safetensors"))
     if not files:
         raise InputError(f"{base}: no diffusers pipeline with a U-Net in safetensors here; `--from` names its folder")
-    return "unet " + stable_hash([file_sha256(path) for path in files])
+    return f"unet {digest(base / 'unet')}"
 
 
 def _multiple(kind: str, config: TrainConfig, base: str | None) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,8 @@ def measured(run: Path, step: int) -> dict[str, float]:
     names = ("validation_loss", "recall_among", *RECALLS)
     found: dict[str, float] = {}
     if (run / METRICS).exists():
-        for line in (run / METRICS).read_text(encoding="utf-8").splitlines():
-            one = json.loads(line)
-            if one["step"] == step:
-                found |= {name: one[name] for name in names if name in one}
+        for line in (run / METRICS).read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # a line that a kill cut off
+                one = json.loads(line)
+                found |= {name: one[name] for name in names if name in one} if one["step"] == step else {}
     return found

@@ -168,7 +168,7 @@ def after_erasure(
     found = tainted(old)
     if found is None or not found.holders:
         if first:
-            print(f"no checkpoint of {run} saw anything that is hidden or erased; there is nothing to train again")
+            print(f"no checkpoint in {run} saw anything that is hidden or erased; there is nothing to train again")
             _tell_exports(found.exports if found is not None else [])
         return
     start.must_be_there(old)
@@ -214,7 +214,7 @@ def _tell_tainted(found: "Tainted", folder: Path) -> None:
 
 def _tell_exports(exports: list[str]) -> None:
     if exports:
-        print("these exports saw them, and stay until you remove them and what was copied of them:")
+        print("these saw them too, and stay until you remove them and what was copied of them:")
         print(*(f"  {one}" for one in exports), sep="\n")
 
 

@@ -26,6 +26,7 @@ class ClipSaid:
     precision: str = "auto"
 
 
+_PICKLES: Final = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 _CODE: Final = Path(exported.__file__).parent
 _TOKENS: Final = ("image_tokens", "text_tokens", "prior_tokens")
 
@@ -112,6 +113,9 @@ def read(folder: Path) -> dict[str, Any]:
         _CLIP.validate_python(facts.get("clip_config"))
     except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder}: not a folder of `tamis export` (tamis.json: {error!r})") from error
+    for path in folder.rglob("*"):
+        if path.suffix in _PICKLES and not path.is_relative_to(folder / "clip"):  # diffusers would read some of them
+            raise FormatError(f"{path}: a pickle, which no export has; copy the folder anew, or export the run again")
     for name, digest in files:
         path = folder / name
         if not path.is_file() or sha256_file(path) != digest:

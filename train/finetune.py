@@ -83,7 +83,7 @@ def finetune_task(base: Path, config: TrainConfig, device: torch.device) -> Fine
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    parts = _parts(base)
+    parts = parts_of(base)
     wanted = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel"}
     for name, kind in wanted.items():
         if parts.get(name, [None, None])[1] != kind:
@@ -101,12 +101,13 @@ def finetune_task(base: Path, config: TrainConfig, device: torch.device) -> Fine
     )
 
 
-def _parts(base: Path) -> dict[str, Any]:
+def parts_of(base: Path) -> dict[str, list[Any]]:
+    """Return the parts of a pipeline's folder: name → library and class; InputError where it is none."""
     try:
-        found: dict[str, Any] = json.loads((base / "model_index.json").read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        found = json.loads((base / "model_index.json").read_bytes())
+        return {name: said for name, said in found.items() if isinstance(said, list) and name.isidentifier()}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{base}: no diffusers pipeline here (model_index.json is missing or damaged)") from error
-    return found
 
 
 def _objective(base: Path, config: TrainConfig) -> Ddpm:

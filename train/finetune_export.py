@@ -11,6 +11,7 @@ from pipeline.stage import sha256_file
 from train import checkpoint
 from train.card import positions, whose
 from train.export import public
+from train.finetune import parts_of
 from train.handed_out import noted
 from train.opening import facts_of
 from train.run import must_have_its_parts, open_run
@@ -22,33 +23,35 @@ def export_finetuned(run: Path, out: Path, step: int | None = None) -> None:
     """Write the pipeline with a checkpoint's averaged U-Net, the newest where no step is named.
 
     InputError when there is no such checkpoint, `out` holds something, or the pipeline it came from is gone; InvariantError when
-    its other parts are not those that the run was begun with.
+    what it was trained with (VAE, text encoder, tokenizer, schedule) is another by now. Parts that training does not touch, a
+    safety checker or a feature extractor, are taken as they are.
     """
     found = open_run(run)
     at = checkpoint.last(found.folder) if step is None else step
     if at is None:
         raise InputError(f"{run}: no checkpoint yet; wait for the first, or `tamis train finetune … --resume`")
     must_have_its_parts(found)
-    base = Path(str(found.facts.base))
-    if not (base / _INDEX).is_file():
-        raise InputError(f"{base}: the pipeline that {run} fine-tunes is gone; put it back, its other parts are needed")
+    out, base = out.resolve(), Path(str(found.facts.base))
+    parts = parts_of(base)
+    if "unet" not in parts:
+        raise InputError(f"{base / _INDEX}: names no unet; put back the pipeline that {run} fine-tunes")
+    kind = str(json.loads((base / _INDEX).read_bytes()).get("_class_name", "DiffusionPipeline"))
     facts = public(facts_of(found, at))
     facts |= {"base": base.name, "parents": [one.replace(str(base), base.name) for one in facts["parents"]]}
 
     def fill(draft: Path) -> None:
         draft.mkdir()
-        index = json.loads((base / _INDEX).read_text())
-        for part in sorted(name for name, said in index.items() if isinstance(said, list) and (base / name).is_dir()):
+        for part in sorted(name for name in parts if (base / name).is_dir()):
             source = found.folder / checkpoint.name(at) / "ema" / part if part == "unet" else base / part
             shutil.copytree(source, draft / part, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
         shutil.copyfile(base / _INDEX, draft / _INDEX)
         names = sorted(path for path in draft.rglob("*") if path.is_file())
         files = {path.relative_to(draft).as_posix(): sha256_file(path) for path in names}
         (draft / "tamis.json").write_text(json.dumps({**facts, "files": files}, indent=1, sort_keys=True) + "\n")
-        (draft / "README.md").write_text(card(facts, out.name, str(index.get("_class_name", "DiffusionPipeline"))))
+        (draft / "README.md").write_text(card(facts, out.name, kind))
 
     with noted([(found.folder, at)], out) as draft:
-        checkpoint.publish(out.resolve(), draft, fill)
+        checkpoint.publish(out, draft, fill)
 
 
 def card(facts: Mapping[str, Any], name: str, pipeline: str) -> str:

@@ -20,6 +20,7 @@ from typing import Annotated, Final
 from pydantic import Field, TypeAdapter
 
 from pipeline.errors import FormatError, InputError
+from pipeline.snapshot import require_latest
 from train import checkpoint, ledger
 from train.run import enter, open_run
 
@@ -39,11 +40,25 @@ class HandedOut:
     utc: str
     evidence: Path
     """Folder with the checkpoint's cursor and the ledger up to its step."""
+    damage: str | None = None
+    """Why nothing else here can be believed."""
 
     @property
     def place(self) -> str:
         """Return where it went: the draft that a killed export left on this machine, or the folder."""
-        return self.draft if self.host == socket.gethostname() and Path(self.draft).is_dir() else self.folder
+        return self.draft if self.host == socket.gethostname() and _exists(Path(self.draft)) else self.folder
+
+    def must_be_sound(self) -> None:
+        """Raise FormatError where the note is damaged."""
+        if self.damage is not None:
+            raise FormatError(self.damage)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no name that could be
+        return False
 
 
 _NOTES: Final = TypeAdapter(HandedOut)
@@ -60,18 +75,18 @@ def noted(weights: Sequence[tuple[Path, int]], out: Path) -> Iterator[Path]:
         if out.is_relative_to(run.resolve() / FOLDER):
             raise InputError(f"{out}: lies where {run} keeps the notes of its exports; name another folder")
     checkpoint.must_be_new(out)
-    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.draft")
+    draft = out.with_name(f".{out.name[:40]}.{uuid.uuid4().hex[:8]}.draft")  # a name may be as long as names may be
     made = []
     try:
         for run, step in weights:
             source = open_run(run)
-            if source.store.names("snapshots"):
-                enter(source)  # a copy of a run is found by lineage too, once weights of it leave
+            require_latest(source.store)
+            enter(source)  # a copy of a run is found by lineage too, once weights of it leave
             made.append(_note(run, step, out, draft))
         yield draft
     except BaseException as error:
         others = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOTEMPTY, errno.EEXIST)
-        if not draft.exists() and (others or not (out.is_dir() and any(out.iterdir()))):
+        if not _exists(draft) and (others or not (out.is_dir() and any(out.iterdir()))):
             for note in made:
                 shutil.rmtree(note, ignore_errors=True)
         raise
@@ -81,6 +96,7 @@ def _resolved(out: Path) -> Path:
     try:
         found = out.resolve()
         str(found).encode()
+        found.exists()  # asks whether the disk can have such a name
     except (RuntimeError, OSError, UnicodeEncodeError) as error:
         name = os.fsencode(out).decode(errors="replace")
         raise InputError(f"{name}: no folder that an export can be told by ({error}); name another") from error
@@ -105,15 +121,22 @@ def _note(run: Path, step: int, out: Path, draft: Path) -> Path:
 
 
 def exports(run: Path) -> list[HandedOut]:
-    """Return the exports of a run's weights by their steps; FormatError names a damaged note."""
+    """Return the exports of a run's weights by their steps, damaged notes among them; FormatError where they cannot be listed."""
     found = []
-    for path in sorted((run / FOLDER).glob("[!.]*/")):
+    try:
+        notes = sorted(path for path in (run / FOLDER).iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise FormatError(f"{run / FOLDER}: what was exported cannot be listed ({error})") from error
+    for path in notes:
         try:
             told = json.loads((path / _NOTE).read_bytes())
             found.append(_NOTES.validate_python({**told, "evidence": path}))
-        except (OSError, ValueError, TypeError) as error:
-            raise FormatError(
-                f"{path / _NOTE}: not a note of an export ({error}); restore it from a backup, or remove {path} if you know where the "
-                "export is"
-            ) from error
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            why = (
+                f"{path / _NOTE}: not a note of an export ({error}); restore it from a backup, or remove {path} if you know where "
+                "the export is"
+            )
+            found.append(HandedOut(str(path), "", "an unknown machine", 0, "", path, why))
     return sorted(found, key=lambda one: (one.step, one.utc, one.folder))

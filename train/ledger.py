@@ -82,7 +82,11 @@ def write(run: Path, segment: Segment) -> None:
 def read(run: Path, until: int | None = None) -> Iterator[Segment]:
     """Yield a run's segments, those that end at or before a step."""
     for _, _, path in _files(run):
-        segment = Segment.from_bytes(path.read_bytes(), str(path))
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise FormatError(f"{path}: cannot be read ({error}); restore ledger/ from a backup") from error
+        segment = Segment.from_bytes(data, str(path))
         if until is None or segment.last <= until:
             yield segment
 
@@ -136,6 +140,24 @@ def reach(run: Path) -> int:
     for first, last, _ in _files(run):
         at = last if first == at else at
     return at
+
+
+def tallies(run: Path) -> dict[int, tuple[int, int]]:
+    """Return step → how many samples were fed before it and how many were passed over, at the ends of the segments.
+
+    InvariantError where steps are missing, FormatError where a segment is damaged.
+    """
+    at, fed, skipped = 0, 0, 0
+    found = {0: (0, 0)}
+    for segment in read(run):
+        if segment.first != at:
+            raise InvariantError(
+                f"{run}: the ledger has nothing for steps {at:,} to {segment.first:,}; restore ledger/ from a backup"
+            )
+        at = segment.last
+        fed, skipped = fed + sum(map(len, segment.seen.values())), skipped + len(segment.skips)
+        found[at] = fed, skipped
+    return found
 
 
 def check(run: Path, manifest: Manifest, order: Order, until: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pyroaring import BitMap64
 
-from pipeline.errors import TamisError
+from pipeline.errors import FormatError, InvariantError, TamisError
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
 from pipeline.tombstones import Watch
@@ -21,6 +21,7 @@ from train import checkpoint, ledger
 from train.handed_out import HandedOut, exports
 from train.manifest import name
 from train.order import Epoch
+from train.progress import METRICS
 from train.run import Run, must_be_as_trained, open_run, registered
 
 
@@ -54,11 +55,37 @@ class Exposure:
     def must_be_known(self) -> None:
         """Raise InvariantError or FormatError where nothing can be said: the run is not as its weights were made with."""
         if self.export is not None:
+            self.export.must_be_sound()
             must_be_as_trained(self.run, self.export.step, self.export.evidence)
         elif self.steps:
             must_be_as_trained(self.run, self.last)
         else:  # nothing else is left to hold it against
             ledger.check(self.run.folder, self.run.shown, self.run.order, self._reached)
+            if not self._reached and (self.run.folder / METRICS).exists():
+                raise InvariantError(
+                    f"{self.run.folder}: neither checkpoints nor a ledger are left, and it was trained"
+                )
+        fed = ledger.tallies(self._evidence)
+        for step, folder in self._weights():
+            cursor = checkpoint.read(folder)
+            if (cursor.step, cursor.images_seen, cursor.skipped) != (step, *fed.get(step, ())):
+                raise InvariantError(
+                    f"{folder}: {cursor.images_seen:,} samples were fed and {cursor.skipped:,} passed over before step {cursor.step:,}, "
+                    f"the ledger says otherwise ({fed.get(step)}): one of them is of another way that the run once took. Put "
+                    "back what belongs to it, or take it away"
+                )
+
+    def _weights(self) -> list[tuple[int, Path]]:
+        """Return the weights that are spoken of: their step, and the folder with their cursor; FormatError where one has none."""
+        if self.export is not None:
+            return [(self.export.step, self.export.evidence)]
+        whole = {self.run.folder / checkpoint.name(step): step for step in self.steps}
+        for folder in sorted((self.run.folder / checkpoint.FOLDER).glob("[0-9]*/")):
+            if folder not in whole:
+                raise FormatError(
+                    f"{folder}: a checkpoint without its cursor.json; put that back, or take the folder away"
+                )
+        return [(step, folder) for folder, step in whole.items()]
 
     @cached_property
     def _reached(self) -> int:
@@ -151,13 +178,13 @@ class Exposure:
         held = self.holders(*place)
         clean = max((step for step in self.steps if step not in held), default=None)
         found = [self._told(step, place, clean) for step in held]
-        for view in self.exports:
+        for view in self.exports:  # each by its own evidence: a damaged one says nothing of the others
             try:
                 view.must_be_known()
                 found += [view._told(step, place, clean) for step in view.holders(*place)]
             except TamisError as error:
                 found.append({**_unknown(self._entry(), str(error)), **view._where(view.last)})
-        return found + self._later(*place)
+        return found + self.later(*place)
 
     def _told(self, step: int, place: tuple[int, int], clean: int | None) -> dict[str, Any]:
         """Return what is told of the weights of a step; `clean` is the newest checkpoint that holds nothing of the row."""
@@ -174,7 +201,7 @@ class Exposure:
         told = {"step": step, "host": self.export.host, "utc": self.export.utc, "of": str(self.run.folder)}
         return {"checkpoint": self.export.place, "exported": told}
 
-    def _later(self, shard: int, row: int) -> list[dict[str, Any]]:
+    def later(self, shard: int, row: int) -> list[dict[str, Any]]:
         """Tell of a row that was fed after the newest checkpoint that is there: those of later steps may live on as copies."""
         fed = self.first_step(self._reached, shard, row)
         if self._reached <= self.last or (fed is None and not self.in_scale(shard, row)):
@@ -269,6 +296,8 @@ def tainted(run: Run) -> Tainted | None:
             continue
         seen |= theirs
         first = min((one for one in (first, early) if one is not None), default=None)
+    if later := sum(bool(exposure.later(*place)) for place in places):
+        handed.append(f"copies of checkpoints after step {exposure.last:,} that were moved away ({later:,} fed since)")
     if not dirty and not handed:
         return None
     clean = max((step for step in exposure.steps if step not in dirty), default=None)

@@ -10,7 +10,6 @@ import diffusers
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from pipeline.clip_spec import ModelSpec
 from pipeline.errors import InputError
@@ -19,6 +18,7 @@ from pipeline.snapshot import read as read_snapshot
 from pipeline.stage import sha256_file
 from train import checkpoint, export, models
 from train.exported.pipeline import TamisPipeline
+from train.exported.sampling import SOLVERS
 from train.exported.tokens import EmbeddingTokens
 from train.latents import Latents
 from train.run import Run, must_be_as_trained, must_have_its_parts, open_run
@@ -140,16 +140,9 @@ def _exported(folder: Path, device: torch.device) -> Model:
         }
         told = ("objective", "clip_model", "clip_pretrained", "clip_sha256")
         pipeline = TamisPipeline(**parts, **{name: index[name] for name in told}).to(device)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        RuntimeError,
-        SafetensorError,
-    ) as error:
+        if index["objective"] not in SOLVERS:
+            raise ValueError(f"it predicts {index['objective']!r}")
+    except Exception as error:
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise InputError(f"{folder}: diffusers cannot open it ({why}); export the run again") from error
     return Model(pipeline, facts, _spec(facts, folder / "clip"))

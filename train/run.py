@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import socket
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -189,6 +190,14 @@ def must_begin_as_made(run: Run) -> None:
     """Refuse a run that has no checkpoint yet and whose weights to start from are not those that it was made for."""
     begun = beginning(run.facts.kind, run.config, run.facts.base)
     inherited = [one for one in run.facts.parents if not _OF_A_RUN.fullmatch(one)]
+    with tempfile.TemporaryDirectory() as scratch:
+        begun.describe(Path(scratch))
+        for path in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
+            made = run.folder / path.relative_to(scratch)
+            if not made.is_file() or made.read_bytes() != path.read_bytes():
+                raise InvariantError(
+                    f"{run.folder} was made for another {path.name} than {run.facts.base} has now. Put it back, or start a new run"
+                )
     if inherited != begun.parents:
         raise InvariantError(
             f"{run.folder} was made to start from {', '.join(inherited)}; there is {', '.join(begun.parents) or 'nothing'} now. Put it "

@@ -58,12 +58,11 @@ def _uids(folder: Path) -> set[bytes] | None:
 
 def remove_stale(run: Run) -> list[Path]:
     """Remove those sheets, and whose captions stood in one, and return which they were; StorageError where that cannot be."""
-    gone = stale(run)
+    gone, record = stale(run), read_record(run.folder)
+    if run.folder / SHEET in gone and record is not None:  # first: a sheet of nobody known goes again
+        kept = {name: value for name, value in record.items() if name != "sheet_uids"}
+        Store(str(run.folder)).write(RECORD, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
     for path in gone:
         with explained(f"removing {path}"):
             path.unlink(missing_ok=True)
-    record = read_record(run.folder)
-    if run.folder / SHEET in gone and record is not None:
-        kept = {name: value for name, value in record.items() if name != "sheet_uids"}
-        Store(str(run.folder)).write(RECORD, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
     return gone

@@ -319,3 +319,27 @@ def test_a_clip_that_is_not_the_one_learnt_from_is_not_taken_along(tmp_path: Pat
         clip_folder(spec, {"weights_sha256": "00"})
     with pytest.raises(InputError, match="no local folder"):
         clip_folder(ModelSpec("ViT-B-32", "openai"), {"weights_sha256": "00"})
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        ("transformer/config.json", {"sample_size": 0}, "diffusers cannot open it"),
+        ("transformer/config.json", {"patch_size": 0}, "diffusers cannot open it"),
+        ("transformer/config.json", {"activation_fn": "evil"}, "diffusers cannot open it"),
+        ("transformer/config.json", {"quantization_config": {"quant_method": "quanto"}}, "diffusers cannot open it"),
+        ("model_index.json", {"objective": "evil"}, "it predicts 'evil'"),
+        ("transformer/w.bin", None, "a pickle, which no export has"),
+    ],
+)
+def test_an_export_that_makes_diffusers_stumble_is_refused_in_words(
+    decoder_run: Run, picture: Path, tmp_path: Path, part: str, change: dict[str, Any] | None, said: str
+) -> None:
+    folder = tmp_path / "model"
+    tamis("export", decoder_run.folder, "--out", folder)
+    told = json.loads((folder / part).read_text()) if change is not None else {}
+    (folder / part).write_text(json.dumps({**told, **(change or {})}))
+    facts = json.loads((folder / "tamis.json").read_text())
+    (folder / "tamis.json").write_text(json.dumps({**facts, "files": {}}))
+    with pytest.raises(TamisError, match=said):
+        tamis("sample", folder, "--image", picture, "--out", tmp_path / "out")

@@ -48,6 +48,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
         json.dumps(json.loads((run / "rows" / "manifest.json").read_text()) | {"shards": []})
     ),
     "no ledger": lambda run: shutil.rmtree(run / "ledger"),
+    "a gap in the ledger": lambda run: next((run / "ledger").glob("000000000-*.npz")).unlink(),
+    "a folder in the ledger": lambda run: _as_folder(next((run / "ledger").glob("000000000-*.npz"))),
+    "a checkpoint without its cursor": lambda run: next((run / "checkpoints").glob("*/cursor.json")).unlink(),
     "an empty scale": lambda run: (run / "ledger" / "scale.roaring").write_bytes(b""),
     "no rows of the scale": lambda run: (run / "ledger" / "scale.roaring").unlink(),
 }

@@ -12,13 +12,13 @@ import pytest
 from pipeline import exposure
 from pipeline.errors import InputError, InvariantError, TamisError
 from pipeline.store import Store
-from tests.train import tiny_run
+from tests.train import tiny_clip, tiny_run
 from tests.train.command import tamis
 from tests.train.test_lineage import every, fed, hide
 from train import checkpoint
 from train.handed_out import exports, noted
 from train.lineage import checkpoints, tainted
-from train.run import open_run
+from train.run import create, open_run
 from train.start import train
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,10 @@ def test_exports_are_told_like_checkpoints_and_outlive_them(own: Store, tmp_path
         checkpoint.remove(run.folder, step)
     found = tainted(run)
     assert found is not None
-    assert (found.first_step, found.clean, found.holders, len(found.exports)) == (4, None, [], 1)
+    assert (found.first_step, found.clean, found.holders) == (4, None, [])
+    assert [one.split(" (")[0] for one in found.exports] == [
+        str(late), "copies of checkpoints after step 0 that were moved away",
+    ]  # fmt: skip
     told = {one["checkpoint"]: one for one in checkpoints(own, [uid])[uid] if one["run"] == run.facts.id}
     assert list(told) == [str(late), str(run.folder)]
     assert "copies of them" in told[str(run.folder)]["unknown"]
@@ -181,8 +184,9 @@ def test_an_export_that_fails_is_not_told_and_one_that_is_there_is_not_forgotten
     (note,) = (run.folder / "exports").iterdir()
     (note / "export.json").write_text("{")
     uid = fed(run, 1)[0][0]
-    (told,) = [one for one in checkpoints(own, [uid])[uid] if one["run"] == run.facts.id]
+    (told,) = [one for one in checkpoints(own, [uid])[uid] if "unknown" in one]
     assert "not a note of an export" in told["unknown"]
+    assert any(one["checkpoint"] == str(run.folder / checkpoint.name(4)) for one in checkpoints(own, [uid])[uid])
 
 
 def test_what_leaves_a_copy_of_a_run_is_told_too(own: Store, tmp_path: Path) -> None:
@@ -223,3 +227,46 @@ def test_a_folder_whose_name_is_no_text_takes_no_export(own: Store, tmp_path: Pa
     with pytest.raises(InputError, match="no folder that an export can be told by"):
         tamis("export", run.folder, "--out", os.fsdecode(bytes(tmp_path) + b"/mod\xffel"))
     assert exports(run.folder) == []
+
+
+def test_a_name_as_long_as_names_may_be_takes_an_export_or_no_note(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.trained(own, tmp_path / "run", optim={"steps": 2})
+    tamis("export", run.folder, "--out", tmp_path / ("m" * 255))
+    assert [one.place for one in exports(run.folder)] == [str(tmp_path / ("m" * 255))]
+    with pytest.raises(InputError, match="no folder that an export can be told by"):
+        tamis("export", run.folder, "--out", tmp_path / ("m" * 256))
+    assert len(exports(run.folder)) == 1
+
+
+def test_a_checkpoint_of_another_way_that_is_put_back_is_unknown(own: Store, tmp_path: Path) -> None:
+    """Moved away, somebody hidden, gone on without it, and put back: the ledger is not its own any more."""
+    run = tiny_run.trained(own, tmp_path / "run", "decoder", **every(2, of=4))
+    uid = fed(run, 4)[3][0]
+    (run.folder / checkpoint.name(4)).rename(tmp_path / "away")
+    hide(own, uid)
+    assert train(open_run(run.folder), quiet=True)
+    checkpoint.remove(run.folder, 4)
+    (tmp_path / "away").rename(run.folder / checkpoint.name(4))
+    (told,) = checkpoints(own, [uid])[uid]
+    assert "is of another way that the run once took" in told["unknown"]
+    with pytest.raises(InvariantError, match="another way"):
+        tainted(open_run(run.folder))
+
+
+def test_exports_that_cannot_be_listed_are_not_told_as_none(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.trained(own, tmp_path / "run", optim={"steps": 2})
+    (run.folder / "exports").write_text("no folder")
+    uid = fed(run, 1)[0][0]
+    (told,) = [one for one in checkpoints(own, [uid])[uid] if one["run"] == run.facts.id]
+    assert "cannot be listed" in told["unknown"]
+
+
+def test_a_clip_leaves_no_copy_while_its_data_set_is_out_of_reach(own: Store, tmp_path: Path) -> None:
+    model = tiny_clip.folder(tmp_path / "base", weights=True)
+    run = create("clip", own, tiny_clip.config(model, optim={"steps": 2}), tmp_path / "run")
+    assert train(run, quiet=True)
+    shutil.copytree(run.folder, tmp_path / "copy")
+    Path(own.root).rename(tmp_path / "away")
+    with pytest.raises(InputError, match="no snapshot"):
+        tamis("export", tmp_path / "copy", "--out", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
