@@ -75,6 +75,15 @@ class Exposure:
                     "back what belongs to it, or take it away"
                 )
 
+    @cached_property
+    def unknown(self) -> str | None:
+        """Return why nothing can be said, or None where something can."""
+        try:
+            self.must_be_known()
+        except TamisError as error:
+            return str(error)
+        return None
+
     def _weights(self) -> list[tuple[int, Path]]:
         """Return the weights that are spoken of: their step, and the folder with their cursor; FormatError where one has none."""
         if self.export is not None:
@@ -179,11 +188,10 @@ class Exposure:
         clean = max((step for step in self.steps if step not in held), default=None)
         found = [self._told(step, place, clean) for step in held]
         for view in self.exports:  # each by its own evidence: a damaged one says nothing of the others
-            try:
-                view.must_be_known()
+            if view.unknown is not None:
+                found.append({**_unknown(self._entry(), view.unknown), **view._where(view.last)})
+            else:
                 found += [view._told(step, place, clean) for step in view.holders(*place)]
-            except TamisError as error:
-                found.append({**_unknown(self._entry(), str(error)), **view._where(view.last)})
         return found + self.later(*place)
 
     def _told(self, step: int, place: tuple[int, int], clean: int | None) -> dict[str, Any]:
@@ -287,13 +295,11 @@ def tainted(run: Run) -> Tainted | None:
     dirty, seen, first = exposure.hold(places)
     handed: list[str] = []
     for view in exposure.exports if places else []:
-        try:
-            view.must_be_known()
-            steps, theirs, early = view.hold(places)
-            handed += [view.named] if steps else []
-        except TamisError as error:
-            handed.append(f"{view.named}, perhaps: {error}")
+        if view.unknown is not None:
+            handed.append(f"{view.named}, perhaps: {view.unknown}")
             continue
+        steps, theirs, early = view.hold(places)
+        handed += [view.named] if steps else []
         seen |= theirs
         first = min((one for one in (first, early) if one is not None), default=None)
     if later := sum(bool(exposure.later(*place)) for place in places):
