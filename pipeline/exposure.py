@@ -18,7 +18,7 @@ def told(seen: Mapping[str, Any]) -> str:
         return f"perhaps {seen['checkpoint']}: {seen['unknown']}"
     how = f"its copy {seen['copy']}, " if "copy" in seen else ""
     if "exported" in seen:
-        how = "exported there of step {step:,} on {host}, {utc}; ".format(**seen["exported"]) + how
+        how = "an export of step {step:,} made on {host}, {utc}; ".format(**seen["exported"]) + how
     clean = seen["last_clean"] or "none, train from the start"
     if seen["first_step"] is None:
         return f"{seen['checkpoint']}, {how}its vector alone, for the scale of vectors; last clean: {clean}"

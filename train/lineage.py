@@ -177,7 +177,7 @@ class Exposure:
     def named(self) -> str:
         """Return an export for a person to find."""
         assert self.export is not None
-        return f"{self.export.place} (exported of step {self.last:,} on {self.export.host})"
+        return f"{self.export.place} (an export of step {self.last:,} made on {self.export.host})"
 
     def of(self, uid: bytes) -> list[dict[str, Any]]:
         """Return the checkpoints, rising, and the exports that saw a sample, with the newest checkpoint that did not."""

@@ -42,7 +42,7 @@ def test_exports_are_told_like_checkpoints_and_outlive_them(own: Store, tmp_path
         told[str(run.folder / checkpoint.name(9))]["times"],
     )
     assert (at["exported"]["host"], at["last_clean"]) == (socket.gethostname(), str(run.folder / checkpoint.name(3)))
-    assert f"{late}, exported there of step 9 on {socket.gethostname()}, 20" in exposure.told(at)
+    assert f"{late}, an export of step 9 made on {socket.gethostname()}, 20" in exposure.told(at)
     shared = fed(prior, 1)[0][0]
     of_prior = [one for one in checkpoints(own, [shared])[shared] if one["run"] == prior.facts.id]
     assert [(one["checkpoint"], one.get("exported", {}).get("step")) for one in of_prior][-1] == (str(late), 4)
@@ -51,7 +51,7 @@ def test_exports_are_told_like_checkpoints_and_outlive_them(own: Store, tmp_path
     assert found is not None
     assert (found.rows, found.first_step, found.clean) == (1, 4, 3)
     assert found.holders == [str(run.folder / checkpoint.name(step)) for step in (6, 9)]
-    assert found.exports == [f"{late} (exported of step 9 on {socket.gethostname()})"]
+    assert found.exports == [f"{late} (an export of step 9 made on {socket.gethostname()})"]
     for step in checkpoint.steps(run.folder):
         checkpoint.remove(run.folder, step)
     found = tainted(run)
@@ -65,7 +65,7 @@ def test_exports_are_told_like_checkpoints_and_outlive_them(own: Store, tmp_path
     assert "copies of them" in told[str(run.folder)]["unknown"]
     said = tamis("train", "after-erasure", run.folder)
     assert "there is nothing to train again" in said
-    assert f"  {late} (exported of step 9" in said
+    assert f"  {late} (an export of step 9" in said
 
 
 def test_what_an_export_saw_stays_known_when_its_run_goes_another_way(own: Store, tmp_path: Path) -> None:
@@ -128,7 +128,9 @@ def test_an_export_of_which_nothing_can_be_said_any_more_is_unknown(own: Store, 
     else:
         found = tainted(run)
         assert found is not None
-        assert f"{tmp_path / 'model'} (exported of step 4 on {socket.gethostname()}), perhaps: " in found.exports[0]
+        assert (
+            f"{tmp_path / 'model'} (an export of step 4 made on {socket.gethostname()}), perhaps: " in found.exports[0]
+        )
 
 
 @pytest.mark.parametrize("at", ["noting", "drafting"])
