@@ -175,14 +175,24 @@ class ClipEncoder:
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float16]:
         """Return f16[B,D], unit norm."""
-        found: NDArray[np.float16] = self._clip().texts(texts)
-        return found
+        return self._of_its_width(self._clip().texts(texts))
 
     def pixels(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Return the vector f16[D] of a picture u8[H,W,3]."""
         clip = self._clip()
-        vector: NDArray[np.float16] = clip.images(clip.prepare(rgb)[None])[0]
+        vector: NDArray[np.float16] = self._of_its_width(clip.images(clip.prepare(rgb)[None]))[0]
         return vector
+
+    def _of_its_width(self, vectors: NDArray[np.float16]) -> NDArray[np.float16]:
+        """Refuse vectors of another length than the model listens to."""
+        pipeline = self._model.pipeline
+        width = int((pipeline.image_tokens or pipeline.text_tokens).mean.numel())
+        if vectors.shape[1] != width:
+            raise InputError(
+                f"the CLIP {self._model.clip.model if self._model.clip else ''} makes vectors of {vectors.shape[1]:,} numbers, the model "
+                f"listens to {width:,}: it learnt from another one"
+            )
+        return vectors
 
     def picture(self, path: Path) -> NDArray[np.float16]:
         """Return the vector f16[D] of a picture file, upright and on white."""

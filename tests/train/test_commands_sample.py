@@ -17,7 +17,7 @@ from pipeline.clip_spec import ModelSpec
 from pipeline.errors import FormatError, InputError, TamisError
 from pipeline.snapshot import require_latest
 from pipeline.store import Store
-from tests.train import tiny_run
+from tests.train import tiny_clip, tiny_run
 from tests.train.command import tamis
 from train import making, opening
 from train.export import clip_folder, public
@@ -343,3 +343,15 @@ def test_an_export_that_makes_diffusers_stumble_is_refused_in_words(
     (folder / "tamis.json").write_text(json.dumps({**facts, "files": {}}))
     with pytest.raises(TamisError, match=said):
         tamis("sample", folder, "--image", picture, "--out", tmp_path / "out")
+
+
+def test_a_clip_of_another_width_is_refused_in_words(decoder_run: Run, picture: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    tamis("export", decoder_run.folder, "--out", folder)
+    tiny_clip.folder(folder / "clip", weights=True)
+    facts = json.loads((folder / "tamis.json").read_text())
+    facts["clip"]["weights_sha256"] = None  # nothing else tells the two apart
+    (folder / "tamis.json").write_text(json.dumps(facts))
+    encoder = opening.ClipEncoder(opening.open_model(folder, None, "cpu"), "cpu")
+    with pytest.raises(InputError, match="makes vectors of 32 numbers, the model listens to 8"):
+        encoder.pixels(np.asarray(Image.open(picture)))
