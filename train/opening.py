@@ -129,7 +129,7 @@ _CLASSES: Final = {
 
 
 def _exported(folder: Path, device: torch.device) -> Model:
-    """Open an export with this version's own classes: no code that lies in the folder is run, and no pickle is read."""
+    """Open an export with this version's own classes: no code that lies in the folder is run, no pickle among its parts read."""
     facts = export.read(folder)
     try:
         index = json.loads((folder / "model_index.json").read_text())

@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,15 +115,22 @@ def test_vectors_are_fetched_row_by_row_until_their_whole_file_is_worth_it(
 
 
 def test_two_batches_are_read_ahead_and_no_more_and_all_are_as_they_were(
-    far: Store, rows: Manifest, pictures: Store, asked: list[tuple[str, str]]
+    far: Store, rows: Manifest, pictures: Store, asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given: list[int] = []  # to the thread, by whoever takes the batches
+    submit = ThreadPoolExecutor.submit
+
+    def told(self: ThreadPoolExecutor, read: Callable[[int], Raw], step: int) -> Any:
+        given.append(step)
+        return submit(self, read, step)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", told)
     near = batches(pictures, rows, captions=True)
     coming = loader(batches(far, rows, captions=True), 0, 9)
     assert same(next(coming), near[0])
     first = sum(int((near[step].row >= 0).sum()) for step in range(3))
     until(lambda: len(of(asked, ".tar")) >= first)
-    time.sleep(0.2)
-    assert len(of(asked, ".tar")) == first
+    assert (given, len(of(asked, ".tar"))) == ([0, 1, 2], first)
     assert [one.step for one in coming if same(one, near[one.step])] == list(range(1, 9))
     assert not readers()
     next(loader(near, 0, 9))
@@ -129,15 +138,15 @@ def test_two_batches_are_read_ahead_and_no_more_and_all_are_as_they_were(
 
 
 def test_who_is_hidden_after_a_batch_was_read_ahead_is_not_in_it(
-    far: Store, rows: Manifest, pictures: Store, asked: list[tuple[str, str]]
+    far: Store, rows: Manifest, pictures: Store, asked: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(data, "HIDDEN_EVERY_S", 0)  # asked at every batch
     near = batches(pictures, rows)
     gone = bytes(near[1].uid[3]).ljust(16, b"\0")
     coming = loader(batches(far, rows), 0, 9)
     assert next(coming).hidden == 0
     until(lambda: len(of(asked, ".tar")) >= sum(int((near[step].row >= 0).sum()) for step in range(3)))
     publish(far, of_request([gone], [""], "r1"))
-    time.sleep(data.HIDDEN_EVERY_S)
     batch = next(coming)
     assert (batch.step, batch.hidden) == (1, 1)
     assert np.flatnonzero(batch.weight.numpy() == 0).tolist() == [3]
