@@ -131,8 +131,8 @@ def must_be_there(run: Run) -> None:
             continue
         raise InputError(
             f"{run.store.uri(tar)} is gone: the shards of snapshot {facts.snapshot:06d}, which this run trains on, have expired "
-            "(pack.keep_snapshots says how many stay; those of a run stay until a week after its last checkpoint). Start a new run "
-            "on the newest snapshot"
+            "(pack.keep_snapshots says how many stay; those of an unfinished run stay for a week after its last "
+            "checkpoint). Start a new run on the newest snapshot"
         )
 
 

@@ -284,6 +284,17 @@ def test_who_only_asks_for_lineage_does_not_wait_for_diffusers() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_after_erasure_makes_nothing_where_the_shards_have_expired(own: Store, tmp_path: Path) -> None:
+    run = tiny_run.trained(own, tmp_path / "run", "prior", optim={"steps": 4})
+    hide(own, fed(run, 1)[0][0])
+    for name_ in own.names("shards/000001"):
+        own.delete(name_)
+    before = own.names(REGISTER)
+    with pytest.raises(InputError, match="have expired"):
+        tamis("train", "after-erasure", run.folder, "--out", tmp_path / "new")
+    assert (own.names(REGISTER), (tmp_path / "new").exists()) == (before, False)
+
+
 def test_after_erasure_names_its_folder_after_the_run_it_stands_in(
     own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
